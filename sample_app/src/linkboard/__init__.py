@@ -1,0 +1,1 @@
+"""A shared board of links that fetches its own titles."""

@@ -1,0 +1,1 @@
+"""The package that Alembic finds by its name."""
