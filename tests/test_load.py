@@ -1,0 +1,262 @@
+"""molecule/shared/load.py: nothing fails on a good server, and each fault is counted once."""
+
+import asyncio
+import contextlib
+import json
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived, StreamEnded
+from websockets.http11 import Request as Upgrade
+from websockets.server import ServerProtocol
+
+ROOT = Path(__file__).resolve().parent.parent
+LOAD = ROOT / "molecule" / "shared" / "load.py"
+sys.path.insert(0, str(LOAD.parent))
+import load  # noqa: E402
+
+CUT = {"drop", "half", "half-headers"}  # faults that end the connection
+
+
+class Server:
+    """A server on loopback which misbehaves where it is told to."""
+
+    def __init__(self, context=None):
+        self.context = context
+        self.faults = {}  # number of a request: what happens to it
+        self.seen = 0
+        self.bodies = set()
+        self.paths = set()
+
+    def __enter__(self):
+        self.loop = asyncio.new_event_loop()
+        start = asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=self.context)
+        self.server = self.loop.run_until_complete(start)
+        self.port = self.server.sockets[0].getsockname()[1]
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.server.close()
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        self.loop.run_until_complete(asyncio.sleep(0.05))
+        self.loop.close()
+
+    async def serve(self, reader, writer):
+        tls = writer.get_extra_info("ssl_object")
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            if tls and tls.selected_alpn_protocol() == "h2":
+                await self.http2(reader, writer)
+            else:
+                while await self.http1(reader, writer):
+                    pass
+        writer.close()
+
+    async def http1(self, reader, writer):
+        """Answer one request; true while the connection is kept."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        method, path, _ = head.decode().split(" ", 2)
+        if path == "/ws":
+            return await self.websocket(head, reader, writer)
+        if path == "/sse":
+            return await self.events(writer)
+        if b"content-length: " in head:
+            length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+            self.bodies.add((path, await reader.readexactly(length)))
+        if path == "/slow":
+            return await self.slow(writer)
+        self.seen += 1
+        self.paths.add(f"{method} {path}")
+        fault = self.faults.get(self.seen)
+        status = "500 No" if fault == "status" else "303 See" if method == "POST" else "200 OK"
+        answer = f"HTTP/1.1 {status}\r\nx-release: r1\r\ncontent-length: 5\r\n\r\nhello".encode()
+        cut = {"drop": b"", "half": answer[:-3], "half-headers": answer[:30]}
+        writer.write(cut.get(fault, answer))
+        await writer.drain()
+        return fault not in CUT and fault != "quiet"
+
+    async def slow(self, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n")
+        await asyncio.sleep(0.1)
+        writer.write(b"" if self.faults.get("slow") == "clean" else b"3\r\nEND\r\n")
+        writer.write(b"" if self.faults.get("slow") == "cut" else b"0\r\n\r\n")
+
+    async def events(self, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        for _ in range(3):
+            writer.write(b"9\r\ndata: x\n\n\r\n")
+            await asyncio.sleep(0.05)
+        writer.write(b"0\r\n\r\n")
+
+    async def websocket(self, head, reader, writer):
+        protocol = ServerProtocol()
+        protocol.receive_data(head)
+        for event in protocol.events_received():
+            assert isinstance(event, Upgrade)
+            protocol.send_response(protocol.accept(event))
+        pings = 0
+        while True:
+            for data in protocol.data_to_send():
+                writer.write(data)
+            data = await reader.read(4096)
+            if not data or pings == 3:
+                protocol.send_close(1012)
+                writer.write(b"".join(protocol.data_to_send()))
+                return False
+            pings += 1
+            protocol.receive_data(data)
+
+    async def http2(self, reader, writer):
+        connection = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
+        connection.initiate_connection()
+        methods = {}
+        while True:
+            writer.write(connection.data_to_send())
+            data = await reader.read(65535)
+            if not data:
+                return
+            for event in connection.receive_data(data):
+                if isinstance(event, RequestReceived):
+                    methods[event.stream_id] = dict(event.headers)[":method"]
+                elif isinstance(event, StreamEnded):
+                    status = "303" if methods[event.stream_id] == "POST" else "200"
+                    headers = [(":status", status), ("x-release", "r2")]
+                    connection.send_headers(event.stream_id, headers, end_stream=True)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("tls")
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "key.pem")
+    name = ("-subj", "/CN=app.test", "-addext", "subjectAltName=DNS:app.test")
+    argv = ("openssl", "req", "-x509", "-days", "2", *key, "-out", "cert.pem", *name)
+    subprocess.run(argv, cwd=directory, check=True, capture_output=True)
+    return directory
+
+
+def options(server, **changes):
+    post = load.Request("POST", "/form", frozenset({303}), b"a=b")
+    given = {"address": "127.0.0.1", "name": "app.test", "seconds": 1.0, "plain": True}
+    given |= {"requests": (load.Request("GET", "/"), post), "http_port": server.port}
+    return load.Options(**(given | changes))
+
+
+def test_a_good_server_over_https_has_no_failures(certificate):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with Server(context) as server:
+        result = load.run(
+            options(
+                server,
+                plain=False,
+                https_port=server.port,
+                ca=certificate / "cert.pem",
+                stream="/slow",
+                stream_end="END",
+                sse="/sse",
+                websocket="/ws",
+                seconds=2,
+            )
+        )
+    assert result.failures == {}
+    kinds = {f"{way}-{method}" for way in ("kept", "new", "h2") for method in ("GET", "POST")}
+    assert set(result.counts) == kinds | {"stream", "sse", "websocket", "websocket-ping"}
+    assert set(result.latency_ms) == set(result.counts)
+    assert set(result.releases) == {"r1", "r2"}
+    assert server.bodies == {("/form", b"a=b")}
+    assert result.events["sse ended: last chunk"] > 0
+    assert result.events["websocket ended: code 1012"] > 0
+    asked = sum(count for kind, count in result.counts.items() if kind in kinds)
+    assert asked > 250  # 500 on an idle machine
+
+
+@pytest.mark.parametrize("fault", ["drop", "status", "half", "half-headers", "quiet"])
+def test_each_fault_is_counted_once(fault):
+    with Server() as server:
+        server.faults = dict.fromkeys((15, 40, 41, 77), fault)
+        result = load.run(options(server, seconds=1.5))
+    assert server.seen > 100
+    lost = sum(count for kind in result.failures.values() for count in kind.values())
+    assert result.failed == lost
+    assert result.ok + result.failed >= server.seen
+    if fault == "quiet":  # seen by the next request, if the connection was to have one
+        assert 1 <= lost <= 4
+        assert all("kept connection" in why for kind in result.failures.values() for why in kind)
+    else:
+        assert lost == 4
+
+
+@pytest.mark.parametrize("fault", ["cut", "clean"])
+def test_a_stream_must_be_whole(fault):
+    with Server() as server:
+        server.faults = {"slow": fault}
+        result = load.run(options(server, stream="/slow", stream_end="END", rate=20))
+    assert result.failed == 2
+    assert set(result.failures) == {"stream"}
+
+
+def test_a_server_that_is_gone_fails_every_request():
+    with Server() as server:
+        gone = options(server, sse="/sse", websocket="/ws", seconds=0.5)
+    result = load.run(gone)
+    assert result.ok == 0
+    assert result.failed > 20
+    assert {"kept-GET", "new-GET", "sse", "websocket"} <= set(result.failures)
+
+
+def test_the_program_prints_one_line_and_stops_at_the_file(tmp_path):
+    stop = tmp_path / "stop"
+    body = tmp_path / "body"
+    body.write_text("from=file")
+    with Server() as server:
+        server.faults = {9: "drop"}
+        argv = [sys.executable, LOAD, "--address", "127.0.0.1", "--name", "app.test", "--plain"]
+        argv += ["--http-port", server.port, "--seconds", "60", "--until", stop, "--get", "/a"]
+        argv += ["--post", f"/b={body}", "--post", '/c={"d": 1}', "--post-status", "200,303"]
+        process = subprocess.Popen(list(map(str, argv)), stdout=subprocess.PIPE, text=True)
+        time.sleep(1.5)
+        stop.touch()
+        output, _ = process.communicate(timeout=10)
+    assert process.returncode == 1
+    (line,) = output.splitlines()
+    result = json.loads(line)
+    assert result["failed"] == 1
+    assert result["seconds"] < 10
+    assert result["releases"] == {"r1": result["ok"]}
+    assert server.paths == {"GET /a", "POST /b", "POST /c"}
+    assert {body for _, body in server.bodies} == {b"from=file", b'{"d": 1}'}
+
+
+@pytest.mark.parametrize(
+    ("address", "networks", "allowed"),
+    [
+        ("127.0.0.1", (), True),
+        ("::1", (), True),
+        ("10.213.4.5", (load.TEST_NETWORK,), True),
+        ("10.214.0.1", (load.TEST_NETWORK,), False),
+        ("192.0.2.1", (load.TEST_NETWORK,), False),
+        ("192.0.2.1", ("192.0.2.0/24",), False),
+        ("10.0.0.1", ("0.0.0.0/0",), False),
+        ("169.254.169.254", ("169.254.0.0/16",), False),
+        ("fd00::1", ("fd00::/64",), True),
+        ("app.test", (load.TEST_NETWORK,), False),
+    ],
+)
+def test_it_is_never_aimed_at_a_foreign_host(address, networks, allowed):
+    aimed = load.Options(address=address, name="app.test", seconds=1, networks=networks)
+    assert (load.refused(aimed) == "") is allowed
+    if not allowed:
+        with pytest.raises(ValueError, match=r"\w"):
+            load.run(aimed)
