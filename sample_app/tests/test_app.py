@@ -55,6 +55,19 @@ async def test_wrong_credentials(visitor, add_user, name: str, password: str) ->
     assert "set-cookie" not in answer.headers
 
 
+async def test_a_password_check_holds_no_connection(visitor, add_user, app, monkeypatch) -> None:
+    await add_user("ada")
+    held = []
+
+    async def verify(*_: str | None) -> bool:
+        held.append(app.state.engine.pool.checkedout())
+        return False
+
+    monkeypatch.setattr(app.state.passwords, "verify", verify)
+    await visitor.post("/login", data={"name": "ada", "password": "x"})
+    assert held == [0]
+
+
 async def test_guessing_is_slowed_down(visitor, add_user) -> None:
     await add_user("ada")
     wrong = {"name": "ada", "password": "wrong"}
@@ -345,7 +358,7 @@ async def test_no_database_answers_503(client, use_database, tmp_path) -> None:
 
 async def test_a_slow_page_holds_no_connection(client, app, pages) -> None:
     url = pages.add("/slow", "<title>Slow</title>", delay=0.5)
-    task = asyncio.create_task(client.post("/links", data={"url": url}))
+    task = asyncio.create_task(client.post("/links", data={"url": url}, headers=HX))
     await asyncio.to_thread(pages.wait_for_request)
     assert app.state.engine.pool.checkedout() == 0
     await task

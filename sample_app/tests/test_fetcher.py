@@ -4,6 +4,8 @@ No test here connects to a public address: conftest.py watches every connection.
 """
 
 import asyncio
+import ssl
+import subprocess
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -158,6 +160,37 @@ async def test_no_proxy_from_the_environment(lenient: Fetcher, pages, monkeypatc
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9/")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9/")
     assert await lenient.title(pages.add("/", "<title>Direct</title>")) == "Direct"
+
+
+async def test_certificates_are_about_names(lenient: Fetcher, monkeypatch, tmp_path) -> None:
+    """We connect to a number, and yet the server has to prove the name."""
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    openssl = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec"]
+    openssl += ["-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    openssl += ["-subj", "/CN=x", "-addext", "subjectAltName=DNS:name.test", "-days", "2"]
+    openssl += ["-keyout", key, "-out", certificate]
+    await asyncio.to_thread(subprocess.run, openssl, check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b"<title>Encrypted</title>"
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    answer_with(monkeypatch, ["127.0.0.1"])
+    lenient.context.load_verify_locations(certificate)
+    assert await lenient.title(f"https://name.test:{port}/") == "Encrypted"
+    for host in ("other.test", "127.0.0.1"):
+        with pytest.raises(FetchError, match="cannot be reached"):
+            await lenient.title(f"https://{host}:{port}/")
+    server.close()
+    await server.wait_closed()
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ PACKAGES = (
     "openssh-server",
     "procps",
     "python3",
+    "python3-apt",
     "sudo",
     "systemd",
     "systemd-sysv",

@@ -73,11 +73,10 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
     """Checks where a request goes before it goes there; redirects pass here like any request."""
 
     def __init__(self, settings: Settings, context: ssl.SSLContext) -> None:
-        # No proxy from the environment: it would resolve the name again. No connection is used
-        # twice: the pool knows them by address, and one address can serve many names.
-        super().__init__(
-            verify=context, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
-        )
+        # No connection is used twice: the pool knows them by address, and one address can serve
+        # many names. A client with a transport of its own takes no proxy from the environment,
+        # which would resolve the name again.
+        super().__init__(verify=context, limits=httpx.Limits(max_keepalive_connections=0))
         self.allowed = settings.fetch_allow_networks
 
     def is_allowed(self, address: Address, port: int) -> bool:
