@@ -198,7 +198,6 @@ class Releases:
         (target / "credentials").mkdir(mode=0o700)
         for name, content in manifest["credentials"].items():
             write(target / "credentials" / name, content, 0o600)
-        write(target / "migrate", f"#!/bin/sh\n{manifest['migrate_command']}\n")
         public = {k: v for k, v in manifest.items() if k not in ("secrets", "credentials")}
         write(target / "release.json", json.dumps(public, indent=1), 0o644)
         with archive.open("rb") as packed:
@@ -306,26 +305,58 @@ class Releases:
     # -- migrate ---------------------------------------------------------------------------------
 
     def migrate(self, release: str) -> dict[str, Any]:
-        """Run the release's migration in a unit with the app's own account and sandbox."""
-        if not self.manifest(release)["migrate_command"] or self.live() == release:
+        """Run the release's migration as the application, with the release's own environment."""
+        command = self.manifest(release)["migrate_command"]
+        if not command or self.live() == release:
             return {"changed": False}
-        unit = f"{self.app}-migrate@{release}.service"
-        reread_units(unit)
         with self.phase("migrate"):
-            done = systemctl("start", unit)
+            done = subprocess.run(
+                self.as_application(release, ["sh", "-euc", command], "--pipe"),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+                timeout=self.settings["migrate_timeout_seconds"],
+            )
+        write(self.path(release) / "migrate.log", done.stdout, 0o640)
         if done.returncode:
-            lines = journal(unit)
-            systemctl("reset-failed", unit)
-            reason = f"the migration of {release} failed"
+            reason = f"the migration `{command}` of {release} ended with {done.returncode}"
             self.record("migrate", release, "failed", reason=reason)
             raise ReleaseError(
                 "migrate",
                 reason,
-                lines,
-                "the old release serves on; see in the lines above what the database was left with",
+                last_lines(done.stdout),
+                "see above what the database was left with; mend it, commit and deploy again",
             )
         self.record("migrate", release, "migrated")
         return {"changed": True, "seconds": self.seconds}
+
+    def run(self, command: list[str]) -> int:
+        """Run a command in the live release, as the application; return its exit code."""
+        release = self.live()
+        if release is None:
+            raise ReleaseError("run", f"no release of {self.app} is live on this host")
+        how = "--pty" if sys.stdin.isatty() else "--pipe"
+        return subprocess.run(self.as_application(release, command, how), check=False).returncode
+
+    def as_application(self, release: str, command: list[str], how: str) -> list[str]:
+        """A transient unit with the slots' account, environment, credentials and sandbox.
+
+        It takes over what the slots' unit file says, so that there is one place that says it.
+        """
+        unit = Path(f"/etc/systemd/system/{self.app}@.service").read_text()
+        service = unit.partition("[Service]")[2].partition("\n[")[0]
+        properties = []
+        for line in service.splitlines():
+            name, equals, value = line.partition("=")
+            if equals and not name.startswith(("#", "Type", "ExecStart", "Timeout", "Restart")):
+                value = value.replace(f"{self.home}/slots/%i", str(self.path(release)))
+                properties.append(f"--property={name}={value}")
+        # The shell finds the command in the release's PATH, which systemd-run does not know.
+        shell = ["/bin/sh", "-c", 'exec "$@"', "sh"]
+        options = ["--quiet", "--wait", "--collect", how]
+        return ["systemd-run", *options, *properties, "--", *shell, *command]
 
     # -- gate, switch, drain ---------------------------------------------------------------------
 
@@ -614,6 +645,8 @@ def arguments() -> argparse.Namespace:
         verbs.add_parser(verb, help=text).add_argument("release")
     back = verbs.add_parser("rollback", help="go back to the last good release, or to a named one")
     back.add_argument("release", nargs="?", default="", help="empty: the last good one")
+    console = verbs.add_parser("run", help="run a command in the live release, as the application")
+    console.add_argument("command", nargs=argparse.REMAINDER)
     verbs.add_parser("gate", help="(systemd) wait for a slot").add_argument("colour")
     parser.add_argument("--who", default=os.environ.get("SUDO_USER", ""), help="for the ledger")
     return parser.parse_args()
@@ -644,6 +677,8 @@ def main() -> int:
     os.umask(0o022)
     releases = Releases(home)
     try:
+        if options.verb == "run":
+            return releases.run(options.command)
         print(json.dumps(run(releases, options)))
     except ReleaseError as error:
         fail(report(releases, error, getattr(options, "release", None)))
