@@ -52,7 +52,8 @@ def test_upgrade_does_not_wait_for_a_busy_table(empty_database: str) -> None:
         async with engine.connect() as connection:
             await connection.execute(text("lock table links in access exclusive mode"))
             with pytest.raises(Exception, match="lock timeout"):
-                await asyncio.to_thread(migrate.upgrade, settings)
+                async with asyncio.timeout(10):
+                    await asyncio.to_thread(migrate.upgrade, settings)
         await engine.dispose()
 
     asyncio.run(upgrade_while_a_table_is_locked())

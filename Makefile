@@ -1,0 +1,43 @@
+# Thin: every target is one or two commands that can be read and typed.
+SHELL := /bin/sh
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-down test lint unit bench lock
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z%-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## Install what a control node needs (.venv)
+	scripts/setup.sh deploy
+
+demo: ## Build a whole server on this machine and open it
+	@scripts/setup.sh demo
+	@scripts/demo.sh up
+
+demo-down: ## Remove it
+	@scripts/demo.sh down
+
+test: ## Everything that CI runs, with the time of each step
+	@scripts/setup.sh test
+	@scripts/test.sh
+
+lint: ## ansible-lint (production), ruff, yamllint
+	@scripts/setup.sh test
+	@scripts/test.sh lint
+
+unit: ## Tests that need no server
+	@scripts/setup.sh test
+	@scripts/test.sh unit sample-app
+
+test-%: ## One Molecule scenario: make test-default
+	@scripts/setup.sh test
+	@scripts/test.sh $*
+
+bench: ## Measure against floors of the same run
+	@scripts/setup.sh test
+	benchmarks/provision
+
+lock: ## Pin the Python tools anew, with hashes
+	for file in requirements requirements-dev; do uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate $$file.in --output-file $$file.txt; done
