@@ -1,0 +1,78 @@
+"""What every role promises: its defaults and its argument spec say the same, and so do the docs."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parent.parent
+ROLES = sorted(path.name for path in (PROJECT / "roles").iterdir())
+# Set by the wiring in group_vars/all, not by users.
+WIRED = set(yaml.safe_load((PROJECT / "group_vars/all/wiring.yml").read_text()))
+
+
+def defaults(role):
+    path = PROJECT / "roles" / role / "defaults/main.yml"
+    return yaml.safe_load(path.read_text()) or {}
+
+
+def options(role):
+    spec = yaml.safe_load((PROJECT / "roles" / role / "meta/argument_specs.yml").read_text())
+    return spec["argument_specs"]["main"]["options"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_defaults_are_the_optional_settings_of_the_argument_spec(role):
+    optional = {name for name, option in options(role).items() if not option.get("required")}
+    assert set(defaults(role)) == optional
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_argument_spec_states_the_defaults(role):
+    for name, value in defaults(role).items():
+        if isinstance(value, str) and "{{" in value:
+            continue  # computed on the host: the description says how
+        assert options(role)[name].get("default") == value, name
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_variable_carries_the_name_of_its_role(role):
+    assert all(name.startswith(f"{role}_") for name in options(role))
+    constants = PROJECT / "roles" / role / "vars/main.yml"
+    if constants.exists():
+        assert all(name.startswith(f"__{role}_") for name in yaml.safe_load(constants.read_text()))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_setting_says_what_it_is_for(role):
+    for name, option in options(role).items():
+        assert option["description"], name
+        if option.get("required") and name not in WIRED:
+            text = option["description"]
+            assert text[-1].startswith(f"Example: {name}: "), f"{name} needs an example"
+
+
+def test_the_page_of_settings_is_what_the_roles_say():
+    written = runpy.run_path(str(PROJECT / "scripts/settings_page.py"))["page"]()
+    assert (PROJECT / "docs/settings.md").read_text() == written, "python scripts/settings_page.py"
+
+
+def test_the_wiring_sets_only_what_some_role_takes():
+    known = {name for role in ROLES for name in options(role)}
+    assert known >= WIRED
+
+
+@pytest.mark.parametrize("playbook", sorted((PROJECT / "playbooks").glob("*.yml")), ids=str)
+def test_a_playbook_is_a_list_of_roles(playbook):
+    for play in yaml.safe_load(playbook.read_text()):
+        assert "roles" in play
+        assert not {"tasks", "pre_tasks", "post_tasks", "handlers", "vars", "vars_files"} & set(
+            play
+        )
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_file_of_tasks_is_longer_than_it_can_be_read_at_once(role):
+    for path in (PROJECT / "roles" / role / "tasks").iterdir():
+        assert len(path.read_text().splitlines()) <= 90, path

@@ -1,0 +1,300 @@
+"""What differs between the systems, on rendered files: Ubuntu does not boot on every machine.
+
+The facts are those that Ansible recorded on each system, cut down to what the roles read.
+"""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+PROJECT = Path(__file__).parent.parent
+PROVISION = ["preflight", "base", "postgresql", "uv", "caddy", "app"]
+
+COMMON = {
+    "memtotal_mb": 3915,
+    "processor_vcpus": 2,
+    "mounts": [{"mount": "/", "size_available": 30 * 2**30}],
+    "all_ipv4_addresses": ["192.0.2.10"],
+    "all_ipv6_addresses": ["2001:db8::10", "fe80::1"],
+    "python_version": "3.12.3",
+}
+
+
+def system(distribution, version, release, **more):
+    return {
+        **COMMON,
+        "distribution": distribution,
+        "distribution_version": version,
+        "distribution_major_version": version.split(".")[0],
+        "distribution_release": release,
+        **more,
+    }
+
+
+SYSTEMS = {
+    "noble": system("Ubuntu", "24.04", "noble"),
+    "resolute": system("Ubuntu", "26.04", "resolute", python_version="3.14.2"),
+    "bookworm": system("Debian", "12.11", "bookworm", python_version="3.11.2"),
+    "trixie": system("Debian", "13.1", "trixie", python_version="3.13.5"),
+}
+
+
+def trusted(value):
+    if isinstance(value, dict):
+        return {key: trusted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [trusted(item) for item in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+def load(path):
+    return trusted(yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+
+
+class Host:
+    """The variables of a host in provision.yml, as the roles see them, and templates over them."""
+
+    def __init__(self, facts, **settings):
+        variables = {}
+        for kind in ("defaults", "vars"):
+            for role in PROVISION:
+                variables |= load(PROJECT / "roles" / role / kind / "main.yml")
+            if kind == "defaults":
+                variables |= load(PROJECT / "group_vars/all/wiring.yml")
+                variables |= trusted(
+                    {
+                        "app_name": "notes",
+                        "app_domain": "notes.example.org",
+                        "app_source": ".",
+                        "app_asgi": "notes:app",
+                    }
+                )
+                variables |= trusted(settings)
+        self.variables = variables | {
+            "ansible_facts": facts,
+            "group_names": ["app", "db", "servers"],
+            "inventory_hostname": "web1",
+            "ansible_managed": "Ansible managed",
+            "ansible_check_mode": False,
+        }
+
+    def __call__(self, expression):
+        return self.template("{{ " + expression + " }}")
+
+    def template(self, text, role="base"):
+        loader = DataLoader()
+        loader.set_basedir(str(PROJECT / "roles" / role))
+        paths = [str(PROJECT / "roles" / role)]
+        variables = self.variables | {"ansible_search_path": paths}
+        templar = Templar(loader, variables)
+        return templar.template(trust_as_template(text))
+
+    def file(self, role, name, **variables):
+        self.variables |= trusted(variables)
+        path = PROJECT / "roles" / role / "templates" / name
+        # What ansible.builtin.template sets for its own environment.
+        return self.template("#jinja2: trim_blocks: True\n" + path.read_text(), role)
+
+    def unfit(self):
+        rules = self("__preflight_fitness")
+        return " ".join(rule["says"] for rule in rules if rule["broken"])
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_supported_system_is_fit(name):
+    assert Host(SYSTEMS[name]).unfit() == ""
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        (system("Ubuntu", "22.04", "jammy"), "It runs Ubuntu 22.04. Pergola needs Ubuntu 24.04"),
+        (system("Ubuntu", "25.10", "questing"), "It runs Ubuntu 25.10."),
+        (system("Debian", "11.9", "bullseye"), "It runs Debian 11.9."),
+        (system("Fedora", "43", ""), "It runs Fedora 43."),
+        (system("Debian", "12.1", "bookworm", python_version="3.10.4"), "Its Python is 3.10.4"),
+        (
+            system("Debian", "13.1", "trixie", mounts=[{"mount": "/", "size_available": 2**20}]),
+            "Its root file system has 1 MB free",
+        ),
+    ],
+)
+def test_an_unfit_system_is_refused_with_what_to_do(facts, says):
+    assert says in Host(facts).unfit()
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("bookworm", 15), ("trixie", 17), ("noble", 16), ("resolute", 18)]
+)
+def test_postgresql_is_the_distributions_own(name, version):
+    host = Host(SYSTEMS[name])
+    assert host("postgresql_version") == version
+    assert f"postgresql-{version}" in host("base_packages")
+    assert host("__postgresql_config_dir") == f"/etc/postgresql/{version}/main"
+
+
+@pytest.mark.parametrize(
+    ("name", "daemon"),
+    [("noble", "systemd-timesyncd"), ("resolute", "chrony"), ("trixie", "systemd-timesyncd")],
+)
+def test_the_clock_is_kept_by_what_the_distribution_ships(name, daemon):
+    assert daemon in Host(SYSTEMS[name])("__base_packages")
+
+
+def test_all_packages_of_a_host_are_in_one_list():
+    packages = Host(SYSTEMS["noble"])("(__base_packages + base_packages) | unique")
+    assert {"postgresql-16", "caddy", "python3-venv", "nftables"} <= set(packages)
+
+
+def test_a_host_without_a_database_gets_no_postgresql():
+    host = Host(SYSTEMS["noble"])
+    host.variables["group_names"] = ["app", "servers"]
+    assert not [name for name in host("base_packages") if name.startswith("postgresql")]
+    assert host("base_package_presets") == {}
+    assert host("app_after_units") == []
+
+
+@pytest.mark.parametrize(("name", "components"), [("noble", "main universe"), ("trixie", "main")])
+def test_a_mirror_gets_the_components_that_the_packages_are_in(name, components):
+    host = Host(SYSTEMS[name], base_apt_mirror="http://mirror.example.org/x")
+    text = host.file("base", "pergola.sources.j2")
+    assert f"Suites: {name} {name}-updates" in text
+    assert f"Suites: {name}-security" in text
+    assert text.count(f"Components: {components}\n") == 2
+    archive = SYSTEMS[name]["distribution"].lower()
+    assert f"Signed-By: /usr/share/keyrings/{archive}-archive-keyring.gpg" in text
+
+
+@pytest.mark.parametrize(
+    ("file", "when"),
+    [
+        ("packages.yml", "Keep needrestart from asking"),
+        ("network.yml", "Enable Ubuntu's universe"),
+        ("firewall.yml", "Look for Ubuntu's ufw"),
+    ],
+)
+def test_what_only_ubuntu_has_is_done_on_ubuntu_only(file, when):
+    tasks = yaml.safe_load((PROJECT / "roles/base/tasks" / file).read_text())
+    task = next(task for task in tasks if when in task["name"])
+    for name, facts in SYSTEMS.items():
+        host = Host(facts)
+        assert host(task["when"]) is (facts["distribution"] == "Ubuntu"), name
+
+
+def test_universe_is_added_once():
+    tasks = yaml.safe_load((PROJECT / "roles/base/tasks/network.yml").read_text())
+    options = next(task for task in tasks if "universe" in task["name"])["ansible.builtin.replace"]
+    import re
+
+    bare = "Types: deb\nSuites: noble\nComponents: main restricted\n"
+    once = re.sub(options["regexp"], options["replace"], bare, flags=re.MULTILINE)
+    assert "Components: main restricted universe\n" in once
+    assert re.sub(options["regexp"], options["replace"], once, flags=re.MULTILINE) == once
+
+
+def test_needrestart_neither_asks_nor_restarts_what_a_deploy_decides():
+    text = (PROJECT / "roles/base/files/needrestart/conf.d/50-pergola.conf").read_text()
+    assert "$nrconf{restart} = 'a';" in text
+    assert "(blue|green)" in text
+    assert "^postgresql" in text
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_firewall_lets_ssh_and_the_web_in(name):
+    host = Host(SYSTEMS[name], ansible_port=2222)
+    rules = host.file("base", "firewall-rules.j2")
+    assert "tcp dport { 22, 2222 } accept" in rules
+    assert "tcp dport { 80, 443 } accept" in rules
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_postgresql_is_tuned_to_its_share_of_the_memory(name):
+    text = Host(SYSTEMS[name]).file("postgresql", "pergola.conf.j2")
+    assert "listen_addresses = ''" in text
+    assert "shared_buffers = 391MB" in text
+    assert "max_connections = 100" in text
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            assert "  # " in line, f"{line} says no reason"
+
+
+def test_a_setting_of_the_users_own_wins_over_the_computed_one():
+    host = Host(
+        SYSTEMS["noble"], postgresql_settings={"work_mem": "32MB", "jit": True, "port": 5433}
+    )
+    text = host.file("postgresql", "pergola.conf.j2")
+    assert "work_mem = '32MB'" in text
+    assert "jit = on" in text
+    assert "port = 5433" in text
+    assert text.count("work_mem = ") == 2  # and maintenance_work_mem
+
+
+RESOLVED = {"stdout_lines": ["192.0.2.10     STREAM notes.example.org", "192.0.2.10     DGRAM"]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "resolved", "internal", "plain"),
+    [
+        ({}, RESOLVED, False, False),
+        ({}, {"stdout_lines": []}, True, True),
+        ({}, {"stdout_lines": ["198.51.100.7  STREAM x"]}, True, True),
+        # A cloud's server that does not know its public address: Ansible reaches it by that.
+        ({"ansible_host": "198.51.100.7"}, {"stdout_lines": ["198.51.100.7 STREAM"]}, False, False),
+        # Debian's installer maps the host's own name to a loopback address.
+        ({}, {"stdout_lines": ["127.0.1.1  STREAM notes.example.org"]}, True, True),
+        ({"caddy_certificates": "acme"}, {"stdout_lines": []}, False, False),
+        ({"caddy_certificates": "internal"}, RESOLVED, True, False),
+    ],
+)
+def test_the_certificate_comes_from_where_it_can_be_had(settings, resolved, internal, plain):
+    host = Host(SYSTEMS["noble"], **settings)
+    host.variables["__caddy_resolved"] = resolved
+    assert host("__caddy_internal") is internal
+    assert host("__caddy_plain_http") is plain
+    site = host.file("caddy", "site.caddy.j2")
+    assert ("tls internal" in site) is internal
+    assert ("notes.example.org, http://notes.example.org {" in site) is plain
+
+
+def test_a_site_is_reached_over_its_own_sockets_and_files():
+    host = Host(
+        SYSTEMS["noble"],
+        caddy_email="you@example.org",
+        app_static_url="/static",
+        app_redirected_domains=["example.org"],
+    )
+    host.variables["__caddy_resolved"] = RESOLVED
+    site = host.file("caddy", "site.caddy.j2")
+    assert "reverse_proxy unix//run/notes/blue.sock" in site
+    assert "reverse_proxy unix//run/notes/green.sock" in site
+    assert "root /srv/notes/live" in site
+    assert "root * /srv/notes/assets" in site
+    assert "email you@example.org" in site
+    assert "redir https://notes.example.org{uri} permanent" in site
+
+
+def test_a_sandbox_directive_is_relaxed_by_its_name():
+    host = Host(SYSTEMS["noble"], app_sandbox_overrides={"MemoryDenyWriteExecute": "no"})
+    unit = host.file("app", "@.service.j2")
+    assert "MemoryDenyWriteExecute=no\n" in unit
+    assert "MemoryDenyWriteExecute=yes" not in unit
+    assert "NoNewPrivileges=yes\n" in unit
+    assert unit.count("SystemCallFilter=") == 3
+
+
+def test_caddys_own_repository_is_signed_by_the_pinned_key_only():
+    host = Host(SYSTEMS["noble"], caddy_repository="upstream")
+    assert "Signed-By: /usr/share/keyrings/caddy-upstream.asc" in host.file(
+        "caddy", "caddy.sources.j2"
+    )
+    tasks = yaml.safe_load((PROJECT / "roles/caddy/tasks/repository.yml").read_text())
+    guard = next(task for task in tasks if "ansible.builtin.assert" in task)
+    for fingerprint, good in [(host("caddy_upstream_key_fingerprint"), True), ("F" * 40, False)]:
+        host.variables["__caddy_key"] = {"stdout": f"pub:x\nfpr:::::::::{fingerprint}:\n"}
+        assert host(guard["ansible.builtin.assert"]["that"]) is good
+    assert tasks.index(guard) < next(
+        i for i, task in enumerate(tasks) if "ansible.builtin.apt" in task
+    )
