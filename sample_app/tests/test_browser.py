@@ -96,7 +96,7 @@ def test_a_visit(browser: Browser, board: str, pages) -> None:
         page.screenshot(path=picture, caret="initial")  # else it adds an inline style
 
     # The row is there at once; its title comes by itself.
-    url = pages.add("/page", "<title>Fetched in the background</title>", delay=1)
+    url = pages.add("/page", "<title>Fetched in the background</title>", delay=0.5)
     page.fill("#url", url)
     page.click("#add button")
     page.wait_for_selector("#rows .row.pending [aria-busy]")
