@@ -426,6 +426,7 @@ class Releases:
         answer = self.run_dir / f"{colour}.answer"
         answer.unlink(missing_ok=True)
         systemctl("start", self.unit(colour, "socket"))
+        began = time.monotonic()
         if systemctl("start", self.unit(colour)).returncode == 0:
             return
         seen = answer.read_text() if answer.exists() else "none: it never answered"
@@ -434,7 +435,7 @@ class Releases:
         self.stop(colour)
         raise ReleaseError(
             "gate",
-            f"{release} did not become ready within {self.settings['start_timeout_seconds']} s",
+            f"{release} did not become ready in {time.monotonic() - began:.0f} s",
             f"last health response: {seen}\njournal of {self.unit(colour)}:\n{lines}",
             "the refused release got no request; mend it, commit and deploy again",
         )
@@ -512,12 +513,17 @@ class Releases:
 def gate(run_dir: Path, colour: str) -> int:
     """Return 0 after consecutive answers 200 from the slot, 1 once its process is gone.
 
+    Several workers hang below a parent that starts dead ones again, for ever: the slot is given up
+    when as many have died as there should be.
+
     systemd's TimeoutStartSec= is the limit, so no clock is read here. The last answer is left in
     <colour>.answer for the report of a refusal.
     """
     path = os.environ.get("PERGOLA_HEALTH_PATH", "/")
     domain = os.environ.get("PERGOLA_DOMAIN", "localhost")
-    process = int(os.environ["MAINPID"])
+    process = Path("/proc") / os.environ["MAINPID"]
+    workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
+    seen: set[str] = set()
     answers = 0
     while True:
         status, text = ask(run_dir / f"{colour}.sock", path, domain)
@@ -527,7 +533,12 @@ def gate(run_dir: Path, colour: str) -> int:
             return 0
         if answers == 0:
             time.sleep(0.1)
-        if not Path(f"/proc/{process}").exists():
+        try:
+            children = set((process / "task" / process.name / "children").read_text().split())
+        except FileNotFoundError:
+            return 1
+        seen |= children
+        if len(seen - children) >= workers:
             return 1
 
 
