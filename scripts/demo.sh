@@ -5,10 +5,11 @@ set -eu
 cd "$(dirname "$0")/.."
 PATH=$PWD/.venv/bin:$PATH
 testhosts="python3 molecule/shared/testhosts"
+run="demo of $PWD" # two clones have two demos
 on_demo() { ssh -F .demo/ssh_config demo "$@"; }
 
 if [ "${1:-}" = down ]; then
-  $testhosts down demo
+  $testhosts down "$run"
   rm -rf .demo
   echo "==> The demo's server is gone."
   exit
@@ -16,7 +17,7 @@ fi
 
 began=$(date +%s)
 echo "==> A server: a booted test host on this machine (the first time, its image takes half a minute)"
-$testhosts up --keep --into .demo demo demo >/dev/null
+$testhosts up --keep --into .demo "$run" demo >/dev/null
 
 echo "==> ansible-playbook site.yml -i inventory/demo"
 ansible-playbook site.yml -i inventory/demo
@@ -35,9 +36,10 @@ cat <<END
   Sign in as       demo
   with password    $password
 
-  On this machine  curl --cacert .demo/root.crt --resolve linkboard.localhost:443:$address https://linkboard.localhost/login
-  In a browser     ssh -N -L 8443:$address:443 $(id -un)@$(hostname)      (from your own machine; here: ssh -N -F .demo/ssh_config -L 8443:localhost:443 demo)
-                   then open https://linkboard.localhost:8443/
+  Open             https://linkboard.localhost:8443/ after one of
+    from here        ssh -N -F .demo/ssh_config -L 8443:localhost:443 demo
+    from elsewhere   ssh -N -L 8443:$address:443 $(id -un)@$(hostname)
+  Without browser  curl --cacert .demo/root.crt --resolve linkboard.localhost:443:$address https://linkboard.localhost/login
   Certificate      its root is .demo/root.crt: import it into the browser, or accept the warning
   The server       ssh -F .demo/ssh_config demo
   Deploy again     change sample_app/, commit, .venv/bin/ansible-playbook playbooks/deploy.yml -i inventory/demo

@@ -55,8 +55,8 @@ class ReleaseError(Exception):
 class Releases:
     """One application's releases below `home`."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    def __init__(self, home: Path, who: str) -> None:
+        self.home, self.who = home, who
         self.settings: dict[str, Any] = json.loads((home / "settings.json").read_text())
         self.app: str = self.settings["app"]
         self.run_dir = Path("/run") / self.app
@@ -115,6 +115,7 @@ class Releases:
             "action": action,
             "release": release,
             "outcome": outcome,
+            "who": self.who,
             "seconds": {phase: round(spent, 2) for phase, spent in self.seconds.items()},
             **more,
         }
@@ -198,7 +199,8 @@ class Releases:
         (target / "credentials").mkdir(mode=0o700)
         for name, content in manifest["credentials"].items():
             write(target / "credentials" / name, content, 0o600)
-        public = {k: v for k, v in manifest.items() if k not in ("secrets", "credentials")}
+        hidden = ("environment", "secrets", "credentials")
+        public = {key: value for key, value in manifest.items() if key not in hidden}
         write(target / "release.json", json.dumps(public, indent=1), 0o644)
         with archive.open("rb") as packed:
             self.build(
@@ -360,7 +362,7 @@ class Releases:
 
     # -- gate, switch, drain ---------------------------------------------------------------------
 
-    def activate(self, release: str, action: str = "deploy", who: str = "") -> dict[str, Any]:
+    def activate(self, release: str, action: str = "deploy") -> dict[str, Any]:
         """Start the idle slot on the release, and make it live once it has proved itself ready."""
         if not (self.path(release) / "ready").exists():
             raise ReleaseError("gate", f"release {release} was never prepared completely")
@@ -375,7 +377,7 @@ class Releases:
             with self.phase("gate"):
                 self.start(new_colour, release)
         except ReleaseError as error:
-            self.record(action, release, "refused", reason=error.reason, who=who)
+            self.record(action, release, "refused", reason=error.reason)
             raise
         with self.phase("switch"):
             # A boot after a power loss must find the live slot enabled, whenever it happens.
@@ -387,7 +389,7 @@ class Releases:
             else:
                 flag.unlink(missing_ok=True)
             os.sync()
-        self.record(action, release, "live", who=who, **{"from": old})
+        self.record(action, release, "live", **{"from": old})
         if old:
             time.sleep(SECONDS_BEFORE_DRAIN)
             systemctl("disable", self.unit(old_colour, "socket"), self.unit(old_colour))
@@ -447,7 +449,7 @@ class Releases:
         if wait:
             systemctl("reset-failed", *units)
 
-    def rollback(self, release: str, who: str) -> dict[str, Any]:
+    def rollback(self, release: str) -> dict[str, Any]:
         """Go back to a named release, or to the last good one that is not live."""
         live = self.live()
         good = [candidate for candidate in self.good() if candidate != live]
@@ -455,7 +457,7 @@ class Releases:
             raise ReleaseError("rollback", "there is no earlier good release to go back to")
         chosen = release or good[0]
         self.manifest(chosen)  # refuses an unknown one by name
-        return self.activate(chosen, "rollback", who)
+        return self.activate(chosen, "rollback")
 
     def prune(self) -> list[str]:
         """Remove what is neither live, nor in a slot, nor among the last good releases."""
@@ -672,8 +674,8 @@ def run(releases: Releases, options: argparse.Namespace) -> dict[str, Any]:
         if options.verb == "migrate":
             return releases.migrate(options.release)
         if options.verb == "activate":
-            return releases.activate(options.release, who=options.who)
-        return releases.rollback(options.release, options.who)
+            return releases.activate(options.release)
+        return releases.rollback(options.release)
 
 
 def main() -> int:
@@ -686,7 +688,7 @@ def main() -> int:
     # A cut SSH session must not stop a switch half-way: the verb runs to its end without it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.umask(0o022)
-    releases = Releases(home)
+    releases = Releases(home, options.who)
     try:
         if options.verb == "run":
             return releases.run(options.command)
