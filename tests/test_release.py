@@ -17,10 +17,11 @@ spec.loader.exec_module(release)
 
 @pytest.fixture
 def releases(tmp_path):
+    home = tmp_path / "notes"
     for name in ("releases", "incoming", "slots", "live", "assets"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "settings.json").write_text(json.dumps({"app": "notes", "keep": 2}))
-    return release.Releases(tmp_path, who="ada@example.org")
+        (home / name).mkdir(parents=True)
+    (home / "settings.json").write_text(json.dumps({"keep": 2}))
+    return release.Releases(home, who="ada@example.org")
 
 
 def kept(releases, *names):
@@ -79,10 +80,9 @@ def test_prune_keeps_the_last_good_ones_and_what_is_in_a_slot(releases):
     (releases.home / "slots/blue").symlink_to(releases.path("a"))
     for name in ("a", "b", "refused"):
         (releases.home / "incoming" / f"{name}.tar.gz").touch()
-        (releases.home / "incoming" / f"{name}.json").touch()
     assert sorted(releases.prune()) == ["b", "refused"]
     assert sorted(path.name for path in (releases.home / "releases").iterdir()) == ["a", "c", "d"]
-    assert {p.name for p in (releases.home / "incoming").iterdir()} == {"a.tar.gz", "a.json"}
+    assert {p.name for p in (releases.home / "incoming").iterdir()} == {"a.tar.gz"}
 
 
 def test_the_flag_file_says_which_slot_is_live(releases):

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """The releases of one application on this host: prepare, migrate, activate, roll back, show.
 
-Installed as /srv/<app>/bin/release and run as root, by Ansible or by hand. It reads
-/srv/<app>/settings.json beside its own directory, needs the standard library only, prints one
-JSON object on stdout, and exits 0, or 1 with a report on stderr. Every verb takes the app's lock,
-may be killed at any point, and may be run again.
+Installed as /srv/<app>/bin/release and run as root, by Ansible or by hand. It needs the standard
+library only, prints one JSON object on stdout, and exits 0, or 1 with a report on stderr. A verb
+takes the app's lock, may be killed at any point, and may be run again.
+
+`prepare` reads {"settings": {…}, "manifest": {…}} on stdin: how releases are made on this host,
+which it keeps in settings.json, and what this one is (source.py's answer and role release's
+__release_config).
 
     /srv/<app>/
       releases/<id>/     release.json (the manifest), environment, credentials/, code/, venv/, ready
-      incoming/          <id>.tar.gz and <id>.json, as the control node sent them
+      incoming/          <id>.tar.gz, as the control node sent it
       slots/{blue,green} symlinks to releases
       live/green         exists: green is live; absent: blue is. Caddy looks at it for each request
       assets/            static files of all kept releases, named by their content
@@ -19,6 +22,7 @@ import argparse
 import contextlib
 import datetime
 import fcntl
+import functools
 import http.client
 import json
 import os
@@ -57,10 +61,13 @@ class Releases:
 
     def __init__(self, home: Path, who: str) -> None:
         self.home, self.who = home, who
-        self.settings: dict[str, Any] = json.loads((home / "settings.json").read_text())
-        self.app: str = self.settings["app"]
+        self.app = home.name
         self.run_dir = Path("/run") / self.app
         self.seconds: dict[str, float] = {}
+
+    @functools.cached_property
+    def settings(self) -> dict[str, Any]:
+        return json.loads((self.home / "settings.json").read_text())
 
     # -- what is where ---------------------------------------------------------------------------
 
@@ -139,16 +146,17 @@ class Releases:
 
     # -- prepare ---------------------------------------------------------------------------------
 
-    def prepare(self, release: str) -> dict[str, Any]:
+    def prepare(self, release: str, order: dict[str, Any]) -> dict[str, Any]:
         """Unpack the archive, build the virtual environment, collect the static files."""
+        changed = self.keep_settings(order["settings"])
         target = self.path(release)
         if (target / "ready").exists():
-            return {"changed": False, "live": self.live() == release}
+            return {"changed": changed, "live": self.live() == release}
         archive = self.home / "incoming" / f"{release}.tar.gz"
         self.check_disk(archive)
         if target.exists():  # an attempt that failed or was cut off
             shutil.rmtree(target)
-        manifest = json.loads((self.home / "incoming" / f"{release}.json").read_text())
+        manifest = order["manifest"]
         try:
             with self.phase("prepare"):
                 self.unpack(target, archive, manifest)
@@ -160,6 +168,14 @@ class Releases:
             self.record("prepare", release, "failed", reason=error.reason)
             raise
         return {"changed": True, "live": False, "seconds": self.seconds}
+
+    def keep_settings(self, settings: dict[str, Any]) -> bool:
+        """Store how releases are made on this host; return whether that is new."""
+        path, text = self.home / "settings.json", json.dumps(settings, indent=1, sort_keys=True)
+        if path.exists() and path.read_text() == text:
+            return False
+        write(path, text, 0o600)
+        return True
 
     def check_disk(self, archive: Path) -> None:
         """Refuse before anything is unpacked when the release could fill the disk."""
@@ -469,7 +485,7 @@ class Releases:
                 shutil.rmtree(path)
                 removed.append(path.name)
         for path in (self.home / "incoming").iterdir():
-            if path.name.removesuffix(".tar.gz").removesuffix(".json") in removed:
+            if path.name.removesuffix(".tar.gz") in removed:
                 path.unlink()
         return removed
 
@@ -670,7 +686,7 @@ def run(releases: Releases, options: argparse.Namespace) -> dict[str, Any]:
         return releases.status()
     with releases.lock():
         if options.verb == "prepare":
-            return releases.prepare(options.release)
+            return releases.prepare(options.release, json.load(sys.stdin))
         if options.verb == "migrate":
             return releases.migrate(options.release)
         if options.verb == "activate":
