@@ -35,17 +35,14 @@ if [ -n "$missing" ]; then
   { $sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing; } >/dev/null
 fi
 
-wanted="$(cat "$requirements" scripts/setup.sh | sha256sum | cut -c1-16) $requirements"
-# What the tests need includes what a deploy needs.
-grep -qsxF "$wanted" .venv/pergola && exit 0
-if [ "$requirements" = requirements.txt ] && grep -qs requirements-dev.txt .venv/pergola; then
-  wanted="$(cat requirements-dev.txt scripts/setup.sh | sha256sum | cut -c1-16) requirements-dev.txt"
-  grep -qsxF "$wanted" .venv/pergola && exit 0
-  requirements=requirements-dev.txt
-fi
+# Of two stamps one is enough: what the tests need includes what a deploy needs.
+stamp() { printf '%s %s' "$1" "$(cat "$1" scripts/setup.sh | sha256sum | cut -c1-16)"; }
+for enough in "$requirements" requirements-dev.txt; do
+  grep -qsxF "$(stamp "$enough")" .venv/pergola && exit 0
+done
 echo "==> Installing the pinned Python tools of $requirements into .venv"
 [ -x .venv/bin/python ] || python3 -m venv .venv
 sed -n '/^uv==/,/[^\\]$/p' requirements.txt >.venv/uv.txt
 .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
-.venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes "$requirements"
-echo "$wanted" >.venv/pergola
+.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes --requirement "$requirements"
+stamp "$requirements" >.venv/pergola

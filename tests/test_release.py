@@ -58,6 +58,14 @@ def test_a_release_that_was_rolled_back_from_is_not_good_until_it_is_deployed_ag
     assert releases.good() == ["b", "a"]
 
 
+def test_going_forward_again_by_name_takes_nothing_from_the_release_in_between(releases):
+    live(releases, "a")
+    live(releases, "b", **{"from": "a"})
+    live(releases, "a", "rollback", **{"from": "b"})
+    live(releases, "b", "rollback", **{"from": "a"})
+    assert releases.good() == ["b", "a"]
+
+
 def test_a_release_that_is_not_complete_on_disk_is_not_good(releases):
     live(releases, "a")
     (releases.path("a") / "ready").unlink()
@@ -222,7 +230,7 @@ def test_a_transient_unit_takes_over_the_slots_sandbox(releases, monkeypatch):
         "ExecPaths=/usr\nTimeoutStopSec=30\nRestart=always\nNoNewPrivileges=yes\n[Install]\nWantedBy=z\n"
     )
     monkeypatch.setattr(Path, "read_text", lambda path: unit)
-    command = releases.as_application("a", ["notes", "upgrade"], "--pipe")
+    command = releases.as_application("a", ["notes", "cost $5"], "--pipe")
     properties = [word for word in command if word.startswith("--property=")]
     assert properties == [
         "--property=User=notes",
@@ -230,4 +238,4 @@ def test_a_transient_unit_takes_over_the_slots_sandbox(releases, monkeypatch):
         "--property=ExecPaths=/usr",
         "--property=NoNewPrivileges=yes",
     ]
-    assert command[-2:] == ["notes", "upgrade"]
+    assert command[-2:] == ["notes", "cost $$5"], "systemd would expand a single one"

@@ -5,6 +5,9 @@ import os
 import ssl
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -62,13 +65,25 @@ class Playbooks:
     """Runs the project's playbooks as a user does, against the scenario's inventory or another."""
 
     def __call__(
-        self, playbook: str, *arguments: str, inventory: str | Path = INVENTORY, **more: str
+        self, playbook: str, *arguments: str, inventory: str | Path = INVENTORY, **more: object
     ) -> subprocess.CompletedProcess[str]:
-        """Run `ansible-playbook`; `more` are extra variables. Output of both streams is in stdout."""
+        """Run `ansible-playbook`; `more` are extra variables. Both streams end up in stdout."""
+        process = self.start(playbook, *arguments, inventory=inventory, **more)
+        try:
+            output, _ = process.communicate(timeout=600)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+    def start(
+        self, playbook: str, *arguments: str, inventory: str | Path = INVENTORY, **more: object
+    ) -> subprocess.Popen[str]:
+        """The same without waiting for its end."""
         command = ["ansible-playbook", playbook, "-i", str(inventory), *arguments]
         for name, value in more.items():
             command += ["-e", json.dumps({name: value})]
-        return subprocess.run(
+        return subprocess.Popen(
             command,
             cwd=PROJECT,
             env={
@@ -81,8 +96,6 @@ class Playbooks:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            check=False,
-            timeout=600,
         )
 
 
@@ -104,6 +117,43 @@ def site() -> Site:
 @pytest.fixture(scope="session")
 def playbook() -> Playbooks:
     return Playbooks()
+
+
+@pytest.fixture(scope="session")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Callable:
+    """The load that never retries: `with load(rate=60) as end: ...; seen = end()`."""
+    from load import Options, Request, Result, run
+
+    network = json.loads((RUN / "hosts.json").read_text())["network"]
+    wrong = Request("POST", "/login", frozenset({401, 429}), b"name=nobody&password=wrong")
+    requests = [*(Request("GET", path) for path in ("/login", "/healthz", "/readyz")), wrong]
+
+    @contextmanager
+    def running(rate: float = 60, name: str = "linkboard.test") -> Iterator[Callable[[], Result]]:
+        stop = tmp_path_factory.mktemp("load") / "stop"
+        options = Options(
+            address("web1"),
+            name,
+            600,
+            requests,
+            ca=AUTHORITY,
+            rate=rate,
+            until=stop,
+            networks=[network],
+        )
+        with ThreadPoolExecutor(1) as pool:
+            result = pool.submit(run, options)
+
+            def end() -> Result:
+                stop.touch()
+                return result.result()
+
+            try:
+                yield end
+            finally:
+                stop.touch()
+
+    return running
 
 
 @pytest.fixture(scope="session")

@@ -135,14 +135,16 @@ class Releases:
 
     def good(self) -> list[str]:
         """Releases that went live and were not rolled back from since, most recent first."""
-        last: dict[str, str] = {}
+        good: list[str] = []
         for entry in self.ledger():
-            if entry["outcome"] == "live":
-                last.pop(entry["release"], None)  # so that the most recent stands last
-                last[entry["release"]] = "live"
-                if entry["action"] == "rollback" and entry.get("from"):
-                    last.pop(entry["from"], None)
-        return [release for release in reversed(last) if (self.path(release) / "ready").exists()]
+            if entry["outcome"] != "live":
+                continue
+            release, left = entry["release"], entry.get("from")
+            went_back = release in good and left in good and good.index(release) > good.index(left)
+            if entry["action"] == "rollback" and went_back:
+                good.remove(left)
+            good = [release, *(other for other in good if other != release)]
+        return [release for release in good if (self.path(release) / "ready").exists()]
 
     # -- prepare ---------------------------------------------------------------------------------
 
@@ -162,6 +164,7 @@ class Releases:
                 self.unpack(target, archive, manifest)
                 self.install(target, manifest)
                 self.collect_static(target, manifest)
+                (target / "venv/.lock").unlink(missing_ok=True)  # uv leaves it writable by all
                 write(target / "ready", "")
                 os.sync()
         except ReleaseError as error:
@@ -301,8 +304,9 @@ class Releases:
             **environment,
         }
         user = self.settings["build_user"]
+        as_builder = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
         done = subprocess.run(
-            ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *map(str, command)],
+            [*limited(self.settings["prepare_timeout_seconds"]), *as_builder, *map(str, command)],
             cwd=cwd,
             env=env,
             stdin=stdin,
@@ -310,12 +314,11 @@ class Releases:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=self.settings["prepare_timeout_seconds"],
         )
         if done.returncode:
             raise ReleaseError(
                 "prepare",
-                f"could not {what}: `{shlex.join(map(str, command))}` ended with {done.returncode}",
+                f"could not {what}: `{shlex.join(map(str, command))}` {ended(done.returncode)}",
                 last_lines(done.stdout),
                 hint,
             )
@@ -327,19 +330,19 @@ class Releases:
         command = self.manifest(release)["migrate_command"]
         if not command or self.live() == release:
             return {"changed": False}
+        limit = limited(self.settings["migrate_timeout_seconds"])
         with self.phase("migrate"):
             done = subprocess.run(
-                self.as_application(release, ["sh", "-euc", command], "--pipe"),
+                self.as_application(release, [*limit, "sh", "-euc", command], "--pipe"),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
                 check=False,
-                timeout=self.settings["migrate_timeout_seconds"],
             )
         write(self.path(release) / "migrate.log", done.stdout, 0o640)
         if done.returncode:
-            reason = f"the migration `{command}` of {release} ended with {done.returncode}"
+            reason = f"the migration `{command}` of {release} {ended(done.returncode)}"
             self.record("migrate", release, "failed", reason=reason)
             raise ReleaseError(
                 "migrate",
@@ -374,7 +377,9 @@ class Releases:
         # The shell finds the command in the release's PATH, which systemd-run does not know.
         shell = ["/bin/sh", "-c", 'exec "$@"', "sh"]
         options = ["--quiet", "--wait", "--collect", how]
-        return ["systemd-run", *options, *properties, "--", *shell, *command]
+        # systemd would expand what belongs to the command.
+        words = [word.replace("$", "$$") for word in [*shell, *command]]
+        return ["systemd-run", *options, *properties, "--", *words]
 
     # -- gate, switch, drain ---------------------------------------------------------------------
 
@@ -387,6 +392,8 @@ class Releases:
         if old == release and self.is_current(old_colour):
             self.stop(other(old_colour))  # left over when a run died between switch and drain
             return {"changed": False, "live": release}
+        if old and old not in self.good():  # a run died between its switch and its ledger line
+            self.record("found", old, "live")
         # Nothing was ever live: blue it is, for that is what an absent flag says.
         new_colour = other(old_colour) if old else old_colour
         try:
@@ -485,7 +492,7 @@ class Releases:
                 shutil.rmtree(path)
                 removed.append(path.name)
         for path in (self.home / "incoming").iterdir():
-            if path.name.removesuffix(".tar.gz") in removed:
+            if path.name.removesuffix(".tar.gz") not in kept:
                 path.unlink()
         return removed
 
@@ -601,17 +608,21 @@ def show(unit: str, name: str) -> str:
 
 
 def journal(unit: str) -> str:
-    """The last lines that the unit's latest invocation wrote."""
+    """The first and the last lines that the unit's latest invocation wrote."""
     invocation = show(unit, "InvocationID")
     wanted = [f"_SYSTEMD_INVOCATION_ID={invocation}"] if invocation else [f"--unit={unit}"]
     subprocess.run(["journalctl", "--sync"], check=False, capture_output=True)
     done = subprocess.run(
-        ["journalctl", "--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}", *wanted],
+        ["journalctl", "--no-pager", "--output=cat", "--lines=1000", *wanted],
         capture_output=True,
         text=True,
         check=False,
     )
-    return done.stdout.strip() or "(no line in the journal)"
+    lines = done.stdout.strip().splitlines()
+    if len(lines) > JOURNAL_LINES:  # the probes' own lines must not hide those of the start
+        half = JOURNAL_LINES // 2
+        lines = [*lines[:half], f"(… {len(lines) - 2 * half} lines …)", *lines[-half:]]
+    return "\n".join(lines) or "(no line in the journal)"
 
 
 def host_environment(path: Path = Path("/etc/environment")) -> dict[str, str]:
@@ -623,6 +634,16 @@ def host_environment(path: Path = Path("/etc/environment")) -> dict[str, str]:
             if equals and name.upper().startswith(BUILD_ENVIRONMENT_PREFIXES):
                 found[name] = value.strip("\"'")
     return found
+
+
+def limited(seconds: int) -> list[str]:
+    """What ends a command, and all that it started, after some seconds."""
+    return ["timeout", "--kill-after=5", str(seconds)]
+
+
+def ended(code: int) -> str:
+    """How a limited command ended."""
+    return "did not end within its time limit" if code in (124, 137) else f"ended with {code}"
 
 
 def last_lines(text: str) -> str:
