@@ -23,20 +23,19 @@ control_node() { # WHAT SSH_CONFIG HOST SOURCE COMMIT SETTINGS
 
 cold() {
   . "$here/settings.sh" # packages, postgresql
-  # A preset that the PostgreSQL package reads: the cluster gets its checksums when it is made.
+  # What the PostgreSQL package reads when it makes and starts the cluster: no restart is needed.
   install -D --mode=0644 "$here/createcluster.conf" /etc/postgresql-common/createcluster.d/floor.conf
+  # shellcheck disable=SC2154
+  install -D --mode=0644 "$here/postgresql.conf" "/etc/postgresql/$postgresql/main/conf.d/floor.conf"
   # As site.yml: only lists older than a day are fetched again.
   [ -z "$(find /var/lib/apt/lists -maxdepth 0 -mmin +1440)" ] || apt-get update -qq
   # shellcheck disable=SC2154,SC2086 # a list of words
   DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $packages
 
-  python3 -m venv /opt/uv
-  /opt/uv/bin/pip install --quiet --require-hashes --only-binary :all: --no-deps \
+  python3 -m venv --without-pip /opt/uv
+  /opt/uv/bin/python "$(echo /usr/share/python-wheels/pip-*.whl)/pip" install --quiet --require-hashes --only-binary :all: --no-deps \
     --disable-pip-version-check --requirement "$here/uv.txt"
 
-  # shellcheck disable=SC2154
-  install --mode=0644 "$here/postgresql.conf" "/etc/postgresql/$postgresql/main/conf.d/floor.conf"
-  systemctl restart "postgresql@$postgresql-main"
   useradd --system --home-dir /var/lib/linkboard --shell /usr/sbin/nologin linkboard
   install --directory --owner=linkboard /var/lib/linkboard
   (cd / && runuser -u postgres -- createuser linkboard &&
