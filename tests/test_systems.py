@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 PROJECT = Path(__file__).parent.parent
+init_plugin_loader()
 PROVISION = ["preflight", "base", "postgresql", "uv", "caddy", "app"]
 
 COMMON = {
@@ -151,7 +153,7 @@ def test_a_host_without_a_database_gets_no_postgresql():
     host = Host(SYSTEMS["noble"])
     host.variables["group_names"] = ["app", "servers"]
     assert not [name for name in host("base_packages") if name.startswith("postgresql")]
-    assert host("base_package_presets") == {}
+    assert host("base_package_files") == []
     assert host("app_after_units") == []
 
 
@@ -169,7 +171,6 @@ def test_a_mirror_gets_the_components_that_the_packages_are_in(name, components)
 @pytest.mark.parametrize(
     ("file", "when"),
     [
-        ("packages.yml", "Keep needrestart from asking"),
         ("network.yml", "Enable Ubuntu's universe"),
         ("firewall.yml", "Look for Ubuntu's ufw"),
     ],
@@ -180,6 +181,14 @@ def test_what_only_ubuntu_has_is_done_on_ubuntu_only(file, when):
     for name, facts in SYSTEMS.items():
         host = Host(facts)
         assert host(task["when"]) is (facts["distribution"] == "Ubuntu"), name
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_needrestart_is_configured_where_it_is_installed(name):
+    host = Host(SYSTEMS[name])
+    paths = [file["path"] for file in host("__base_files")]
+    ubuntu = SYSTEMS[name]["distribution"] == "Ubuntu"
+    assert ("/etc/needrestart/conf.d/50-pergola.conf" in paths) is ubuntu
 
 
 def test_universe_is_added_once():
@@ -194,7 +203,7 @@ def test_universe_is_added_once():
 
 
 def test_needrestart_neither_asks_nor_restarts_what_a_deploy_decides():
-    text = (PROJECT / "roles/base/files/needrestart/conf.d/50-pergola.conf").read_text()
+    text = (PROJECT / "roles/base/templates/needrestart.conf.j2").read_text()
     assert "$nrconf{restart} = 'a';" in text
     assert "(blue|green)" in text
     assert "^postgresql" in text
