@@ -84,11 +84,12 @@ class File:
 
     def write_beside(self) -> Path:
         """Write it under a name of its own in the same directory, with its final rights."""
+        owner, group = pwd.getpwnam(self.owner).pw_uid, grp.getgrnam(self.group).gr_gid
         self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
         with os.fdopen(descriptor, "wb") as beside:
             beside.write(self.content)
-            os.fchown(descriptor, pwd.getpwnam(self.owner).pw_uid, grp.getgrnam(self.group).gr_gid)
+            os.fchown(descriptor, owner, group)
             os.fchmod(descriptor, self.mode)
             os.fsync(descriptor)
         return Path(name)

@@ -116,7 +116,8 @@ class Notes:
             "ansible_user": host["user"],
             "ansible_private_key_file": host["identity_file"],
             "ansible_ssh_common_args": f"-o UserKnownHostsFile={RUN}/known_hosts "
-            "-o IdentitiesOnly=yes -o StrictHostKeyChecking=yes",
+            "-o IdentitiesOnly=yes -o StrictHostKeyChecking=yes "
+            f"-o ControlPath={RUN}/ssh-notes",
         }
         children = {group: {"hosts": {"web1": web1}} for group in groups}
         self.save("hosts.yml", {"servers": {"children": children}})
