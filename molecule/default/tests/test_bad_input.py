@@ -216,6 +216,8 @@ def test_an_account_without_sudo_is_told_so(host, playbook):
         done = playbook("playbooks/provision.yml", ansible_user="nosudo")
         assert state(host) == before
     finally:
+        # In order: a user manager that is killed would stay behind as a failed unit.
+        host.run("loginctl terminate-user nosudo; systemctl stop user@$(id -u nosudo).service")
         host.check_output("pkill -KILL --uid nosudo; userdel --remove nosudo 2>&1")
 
     assert done.returncode != 0
