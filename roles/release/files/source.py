@@ -85,6 +85,7 @@ BUILD_VARIABLES = frozenset(
         "XDG_CACHE_HOME",
     }
 )
+SYSTEM_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 BUILD_PREFIXES = ("NPM_CONFIG_", "PIP_", "UV_")
 
 # What git says when a fetch fails, and what to do about it.
@@ -667,6 +668,8 @@ def build(command: str, directory: Path, commit_time: int) -> None:
     """Run the app's build command in a directory; a refusal with its last lines when it fails."""
     env = {name: value for name, value in os.environ.items() if passed_on(name)}
     env |= {"SOURCE_DATE_EPOCH": str(commit_time)}
+    if SYSTEM_AUTHORITIES.exists():  # Node alone does not ask the system whom to trust
+        env.setdefault("NODE_EXTRA_CA_CERTS", str(SYSTEM_AUTHORITIES))
     with tempfile.TemporaryFile() as output:
         try:
             done = run(
