@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -41,8 +42,8 @@ def pytest_sessionstart() -> None:
 
 
 @contextmanager
-def cluster() -> Iterator[Path]:
-    """Run a throw-away PostgreSQL; yields the directory of its socket.
+def cluster() -> Iterator[tuple[Path, Callable]]:
+    """Run a throw-away PostgreSQL; yields the directory of its socket, and its pg_ctl.
 
     It authenticates by peer, as in production: the user who runs the tests is its user "linkboard".
     """
@@ -76,11 +77,12 @@ def cluster() -> Iterator[Path]:
     (data / "pg_hba.conf").write_text("local all all peer map=tests\n")
     (data / "pg_ident.conf").write_text(f"tests {getpass.getuser()} linkboard\n")
     server = f"-k {home} -c listen_addresses= -c fsync=off -c full_page_writes=off"
-    pg("pg_ctl", "-w", "-l", str(home / "log"), "-o", server, "start")
+    pg_ctl = partial(pg, "pg_ctl", "-w", "-l", str(home / "log"), "-o", server)
+    pg_ctl("start")
     try:
-        yield home
+        yield home, pg_ctl
     finally:
-        pg("pg_ctl", "-m", "immediate", "stop")
+        pg_ctl("-m", "immediate", "stop")
         shutil.rmtree(home)
 
 
@@ -89,6 +91,7 @@ class Databases:
     """Makes databases in the cluster."""
 
     home: Path
+    pg_ctl: Callable
     made: int = 0
 
     def create(self) -> str:
@@ -109,8 +112,8 @@ class Databases:
 
 @pytest.fixture(scope="session")
 def databases() -> Iterator[Databases]:
-    with cluster() as home:
-        yield Databases(home)
+    with cluster() as (home, pg_ctl):
+        yield Databases(home, pg_ctl)
 
 
 @pytest.fixture

@@ -90,7 +90,10 @@ def test_refetch(run, pages, monkeypatch) -> None:
     assert json.loads(run("stats")[1])["failed"] == 2  # loopback is not public
     monkeypatch.setenv("LINKBOARD_FETCH_ALLOW_NETWORKS", "127.0.0.0/8, ::1/128")
     get_settings.cache_clear()
-    assert run("refetch", "--failed") == (0, "refetched 2")
+    pages.seen.clear()
+    assert run("refetch", "--failed", "--limit", "1") == (0, "refetched 1")
+    assert [path for path, _ in pages.seen] == ["/b"]  # the newest
+    assert run("refetch", "--failed") == (0, "refetched 1")
     assert json.loads(run("stats")[1])["done"] == 2
 
 

@@ -11,6 +11,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 from linkboard import fetcher
 from linkboard.fetcher import CheckedTransport, Fetcher, FetchError, decode, find_title, is_public
+from linkboard.models import Link
 
 HOSTILE = """
     127.0.0.1 127.1.2.3 0.0.0.0 10.0.0.1 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1
@@ -219,6 +220,30 @@ async def test_slow_servers_and_many_at_once(app, pages) -> None:
     started = asyncio.get_running_loop().time()
     assert await asyncio.gather(*(limited.title(url) for _ in range(4))) == ["x"] * 4
     assert asyncio.get_running_loop().time() - started >= 0.4  # two, then two more
+
+
+async def test_a_failure_does_not_undo_a_title(lenient: Fetcher, add_user, db, pages) -> None:
+    user = await add_user("ada")
+    link = Link(user_id=user.id, url=pages.url("/gone"), title="Kept", state="done")
+    db.add(link)
+    await db.commit()
+    await lenient.fill(link.id, link.url)  # another process was quicker, and had more luck
+    await db.refresh(link)
+    assert (link.state, link.title, link.problem) == ("done", "Kept", None)
+
+
+async def test_no_link_stays_pending(lenient: Fetcher, add_user, db, monkeypatch) -> None:
+    async def read_title(_: str) -> str:
+        raise ValueError("nobody thought of this")
+
+    monkeypatch.setattr(lenient, "read_title", read_title)
+    user = await add_user("ada")
+    link = Link(user_id=user.id, url="http://name.test/")
+    db.add(link)
+    await db.commit()
+    await lenient.fill(link.id, link.url)
+    await db.refresh(link)
+    assert (link.state, link.problem) == ("failed", "this page cannot be read")
 
 
 def test_allowed_networks(app) -> None:

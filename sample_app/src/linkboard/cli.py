@@ -196,8 +196,12 @@ def refetch(
     failed: Annotated[
         bool, typer.Option("--failed", help="Also those that failed before.")
     ] = False,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most, newest first.")] = 500,
 ) -> None:
-    """Fetch the titles that are still missing, for instance because a restart cut them short."""
+    """Fetch the titles that are still missing, once. Prints how many it tried.
+
+    Newest first up to a limit: pages that are gone for good must not make every night longer.
+    """
     from sqlmodel import col, select
 
     from linkboard.fetcher import Fetcher
@@ -206,13 +210,30 @@ def refetch(
     async def work() -> int:
         async with connected() as (settings, engine, db):
             states = ["pending", "failed"] if failed else ["pending"]
-            links = (await db.exec(select(Link).where(col(Link.state).in_(states)))).all()
+            missing = select(Link).where(col(Link.state).in_(states))
+            links = (await db.exec(missing.order_by(col(Link.id).desc()).limit(limit))).all()
             await db.close()
             fetcher = Fetcher(settings, engine)
             await asyncio.gather(*(fetcher.fill(link.id, link.url) for link in links))
             return len(links)
 
     typer.echo(f"refetched {run(work())}")
+
+
+@app.command()
+def worker(
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 5,
+) -> None:
+    """Fetch titles that the web server left pending, until SIGTERM. Runs beside it, for ever."""
+    from linkboard import log
+    from linkboard.worker import work
+
+    async def forever() -> None:
+        async with connected() as (settings, engine, _):
+            log.configure(settings.log_level, settings.release)
+            await work(settings, engine, every)
+
+    run(forever())
 
 
 @app.command("assets")

@@ -203,6 +203,12 @@ class Fetcher:
         except FetchError as error:
             values = {"state": "failed", "problem": str(error)}
             logger.info("no title", extra={"fields": {"link": link_id, "problem": str(error)}})
+        except Exception:
+            # Left pending, it would break every later run too.
+            values = {"state": "failed", "problem": "this page cannot be read"}
+            logger.exception("fetch broke", extra={"fields": {"link": link_id}})
+        # Two processes may fetch the same title: the slower one must not undo it with a failure.
+        missing = update(Link).where(col(Link.id) == link_id, col(Link.state) != "done")
         async with open_session(self.engine) as db:
-            await db.exec(update(Link).where(col(Link.id) == link_id).values(**values))
+            await db.exec(missing.values(**values))
             await db.commit()
