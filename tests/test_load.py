@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ sys.path.insert(0, str(LOAD.parent))
 import load  # noqa: E402
 
 CUT = {"drop", "half", "half-headers"}  # faults that end the connection
+MESSAGE = b"9\r\ndata: x\n\n\r\n"
 
 
 class Server:
@@ -34,6 +36,10 @@ class Server:
         self.seen = 0
         self.bodies = set()
         self.paths = set()
+        self.release = "r1"
+        self.delay = 0
+        self.framing = "transfer-encoding: chunked"
+        self.events_sent = [MESSAGE, MESSAGE, MESSAGE, b"0\r\n\r\n"]
 
     def __enter__(self):
         self.loop = asyncio.new_event_loop()
@@ -80,7 +86,9 @@ class Server:
         self.paths.add(f"{method} {path}")
         fault = self.faults.get(self.seen)
         status = "500 No" if fault == "status" else "303 See" if method == "POST" else "200 OK"
-        answer = f"HTTP/1.1 {status}\r\nx-release: r1\r\ncontent-length: 5\r\n\r\nhello".encode()
+        await asyncio.sleep(self.delay)
+        headers = f"x-release: {self.release}\r\ncontent-length: 5"
+        answer = f"HTTP/1.1 {status}\r\n{headers}\r\n\r\nhello".encode()
         cut = {"drop": b"", "half": answer[:-3], "half-headers": answer[:30]}
         writer.write(cut.get(fault, answer))
         await writer.drain()
@@ -93,18 +101,20 @@ class Server:
         writer.write(b"" if self.faults.get("slow") == "cut" else b"0\r\n\r\n")
 
     async def events(self, writer):
-        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-        for _ in range(3):
-            writer.write(b"9\r\ndata: x\n\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\nx-release: {self.release}\r\n{self.framing}\r\n\r\n"
+        writer.write(head.encode())
+        for part in self.events_sent:
+            writer.write(part)
             await asyncio.sleep(0.05)
-        writer.write(b"0\r\n\r\n")
 
     async def websocket(self, head, reader, writer):
         protocol = ServerProtocol()
         protocol.receive_data(head)
         for event in protocol.events_received():
             assert isinstance(event, Upgrade)
-            protocol.send_response(protocol.accept(event))
+            response = protocol.accept(event)
+            response.headers["x-release"] = self.release
+            protocol.send_response(response)
         pings = 0
         while True:
             for data in protocol.data_to_send():
@@ -207,6 +217,121 @@ def test_a_stream_must_be_whole(fault):
     assert set(result.failures) == {"stream"}
 
 
+@pytest.mark.parametrize(
+    ("parts", "messages", "end"),
+    [
+        ([MESSAGE, b"0\r\n\r\n"], 1, "last chunk"),
+        ([MESSAGE, b"00;last\r\n\r\n"], 1, "last chunk"),
+        ([MESSAGE], 1, "connection closed"),
+        ([MESSAGE, b"9\r\ndata"], 1, "connection closed"),
+        # What looks like the frame is not taken for it, and the other way round.
+        ([b"e\r\ndata: x\n0\r\ny\n\n\r\n", MESSAGE, b"0\r\n\r\n"], 2, "last chunk"),
+        ([b"2\r\nda\r\n", b"7\r\nta: x\n\n\r\n", b"0\r\n\r\n"], 1, "last chunk"),
+        ([b"9\r\n", *[b""] * 8, b"data: x\n\n\r\n", b"0\r\n\r\n"], 1, "last chunk"),
+    ],
+)
+def test_the_end_of_an_event_stream_is_told_from_its_data(parts, messages, end):
+    with Server() as server:
+        server.events_sent = parts
+        result = load.run(options(server, sse="/sse", rate=20))
+    assert result.failures == {}
+    (ended,) = set(result.events) - {"sse messages"}
+    assert ended == f"sse ended: {end}"
+    assert result.events["sse messages"] >= messages * result.events[ended] > 0
+    assert result.events["sse messages"] <= messages * result.counts["sse"]
+
+
+def test_an_event_stream_without_chunks_ends_with_its_connection():
+    with Server() as server:
+        server.framing = "connection: close"
+        server.events_sent = [b"data: 1\n\n", b"0\r\n", b"data: 2\n\n"]
+        result = load.run(options(server, sse="/sse", rate=20))
+    assert result.failures == {}
+    assert set(result.events) == {"sse messages", "sse ended: connection closed"}
+    assert result.events["sse messages"] >= 2 * result.events["sse ended: connection closed"] > 0
+
+
+def test_an_event_stream_that_is_none_has_failed():
+    with Server() as server:
+        server.events_sent = [MESSAGE, b"data: x\r\n"]
+        result = load.run(options(server, sse="/sse", rate=20))
+    assert set(result.failures) == {"sse"}
+    assert result.failed == result.events["sse ended: ValueError"] > 0
+
+
+def test_what_is_connected_again_is_answered_by_the_new_release():
+    with Server() as server, ThreadPoolExecutor(1) as pool:
+        given = options(server, stream="/slow", sse="/sse", websocket="/ws", seconds=2)
+        running = pool.submit(load.run, given)
+        time.sleep(0.8)
+        server.release = "r-next"
+        result = running.result()
+    assert result.failures == {}
+    seen = result.releases_by_kind
+    assert set(seen) == {"short", "sse", "websocket"}  # this server's /slow does not say
+    for kind in ("sse", "websocket"):
+        assert list(seen[kind]) == ["r1", "r-next"]
+        assert sum(seen[kind].values()) == result.counts[kind]
+    assert set(result.releases) == {"r1", "r-next"}
+    for release, count in result.releases.items():
+        assert count == sum(releases[release] for releases in seen.values())
+
+
+def test_each_window_has_the_requests_that_began_in_it(tmp_path):
+    marks = tmp_path / "marks"
+
+    def mark(text):
+        with marks.open("a") as file:
+            file.write(text)
+        time.sleep(0.2)
+
+    with Server() as server, ThreadPoolExecutor(1) as pool:
+        given = options(server, marks=marks, sse="/sse", websocket="/ws", seconds=4)
+        running = pool.submit(load.run, given)
+        time.sleep(0.5)
+        mark("swi")
+        mark("tch\n")
+        server.faults[server.seen + 5] = "drop"
+        server.delay = 0.4
+        time.sleep(0.6)
+        server.delay = 0
+        mark("quiet\n")  # while late answers to the requests before it still come
+        time.sleep(0.4)
+        mark("switch\n")
+        mark("start\n")
+        result = running.result()
+    windows = result.windows
+    assert list(windows) == ["start", "switch", "quiet"]
+    assert sum(window["ok"] for window in windows.values()) == result.ok
+    assert [window["failed"] for window in windows.values()] == [0, 1, 0]
+    assert result.failed == 1
+    lasted = {name: window["seconds"] for name, window in windows.items()}
+    assert 0.4 < lasted["quiet"] < lasted["switch"] < lasted["start"]
+    assert sum(lasted.values()) == pytest.approx(result.seconds, abs=0.1)
+    assert windows["switch"]["max"] >= windows["switch"]["p99"] >= 400
+    for name in ("start", "quiet"):
+        assert windows[name]["p50"] <= windows[name]["p99"] <= windows[name]["max"] < 400
+    assert set(windows["start"]) == {"ok", "failed", "seconds", "p50", "p99", "max"}
+
+
+def test_only_short_requests_count_into_a_windows_latency():
+    with Server() as server:
+        result = load.run(options(server, stream="/slow", websocket="/ws", sse="/sse"))
+    assert result.latency_ms["stream"]["p50"] > 90
+    short = [times for kind, times in result.latency_ms.items() if kind[:3] in ("kep", "new")]
+    assert list(result.windows) == ["start"]
+    assert result.windows["start"]["max"] == max(times["max"] for times in short)
+    assert result.windows["start"]["ok"] == result.ok
+
+
+def test_a_window_without_answers_has_no_latency():
+    with Server() as server:
+        gone = options(server, seconds=0.3)
+    (window,) = load.run(gone).windows.values()
+    assert set(window) == {"ok", "failed", "seconds"}
+    assert window["failed"] > 0
+
+
 def test_a_server_that_is_gone_fails_every_request():
     with Server() as server:
         gone = options(server, sse="/sse", websocket="/ws", seconds=0.5)
@@ -218,6 +343,7 @@ def test_a_server_that_is_gone_fails_every_request():
 
 def test_the_program_prints_one_line_and_stops_at_the_file(tmp_path):
     stop = tmp_path / "stop"
+    marks = tmp_path / "marks"
     body = tmp_path / "body"
     body.write_text("from=file")
     with Server() as server:
@@ -225,8 +351,11 @@ def test_the_program_prints_one_line_and_stops_at_the_file(tmp_path):
         argv = [sys.executable, LOAD, "--address", "127.0.0.1", "--name", "app.test", "--plain"]
         argv += ["--http-port", server.port, "--seconds", "60", "--until", stop, "--get", "/a"]
         argv += ["--post", f"/b={body}", "--post", '/c={"d": 1}', "--post-status", "200,303"]
+        argv += ["--marks", marks]
         process = subprocess.Popen(list(map(str, argv)), stdout=subprocess.PIPE, text=True)
         time.sleep(1.5)
+        marks.write_text("deploy\n")
+        time.sleep(0.5)
         stop.touch()
         output, _ = process.communicate(timeout=10)
     assert process.returncode == 1
@@ -235,6 +364,7 @@ def test_the_program_prints_one_line_and_stops_at_the_file(tmp_path):
     assert result["failed"] == 1
     assert result["seconds"] < 10
     assert result["releases"] == {"r1": result["ok"]}
+    assert list(result["windows"]) == ["start", "deploy"]
     assert server.paths == {"GET /a", "POST /b", "POST /c"}
     assert {body for _, body in server.bodies} == {b"from=file", b'{"d": 1}'}
 

@@ -48,10 +48,13 @@ STREAM_EVERY = 0.5
 PING_EVERY = 0.1
 RECONNECT_PAUSE = 0.2
 LOOK_EVERY = 0.25  # how soon an idle reader sees that the load is over
-FILE_EVERY = 0.05  # how often the file that ends the load is looked for
+FILE_EVERY = 0.05  # how often the files of the caller are looked at
 
+SHORT = ("kept-", "new-", "h2-")  # how the kinds of short requests begin
+FIRST_WINDOW = "start"
 LISTED_FAILURES = 20
 REASON_LENGTH = 120  # characters
+READ_AT_MOST = 65536  # bytes
 NO_BODY = (204, 304)
 
 
@@ -93,6 +96,7 @@ class Options:
     rate: float = 250
     timeout: float = 30
     until: Path | None = None
+    marks: Path | None = None
     networks: Sequence[str] = (TEST_NETWORK,)
 
     @property
@@ -114,7 +118,12 @@ class Options:
 
 @dataclass
 class Result:
-    """What was seen. Latencies are in milliseconds."""
+    """What was seen. Latencies are in milliseconds.
+
+    releases_by_kind has all short requests as "short". windows has, by name and in order of
+    appearance: ok and failed (all kinds), seconds, and p50, p99 and max of the short requests that
+    were answered, if there were any. A request belongs to the window in which it began.
+    """
 
     seconds: float = 0
     ok: int = 0
@@ -123,8 +132,19 @@ class Result:
     failures: dict[str, dict[str, int]] = field(default_factory=dict)
     latency_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     releases: dict[str, int] = field(default_factory=dict)
+    releases_by_kind: dict[str, dict[str, int]] = field(default_factory=dict)
+    windows: dict[str, dict[str, float]] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
     first_failures: list[tuple[float, str, str]] = field(default_factory=list)
+
+
+@dataclass
+class Window:
+    """What was seen of the requests that began under one mark."""
+
+    ok: int = 0
+    failed: int = 0
+    taken: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -179,12 +199,22 @@ async def read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
             return status, headers
 
 
+async def read_chunk(reader: asyncio.StreamReader) -> bytes:
+    """One chunk of a body, empty if it is the last one."""
+    size = int((await read_line(reader, "in the chunks")).split(b";")[0], 16)
+    return (await reader.readexactly(size + 2))[:size] if size else b""
+
+
+def chunked(headers: dict[str, str]) -> bool:
+    """Whether a body comes in chunks."""
+    return headers.get("transfer-encoding", "").lower() == "chunked"
+
+
 async def read_chunks(reader: asyncio.StreamReader) -> bytes:
     """A chunked body."""
     parts = []
-    while size := int((await read_line(reader, "in the chunks")).split(b";")[0], 16):
-        parts.append(await reader.readexactly(size))
-        await reader.readexactly(2)
+    while part := await read_chunk(reader):
+        parts.append(part)
     while (await read_line(reader, "in the trailers")).strip():
         pass
     return b"".join(parts)
@@ -196,7 +226,7 @@ async def read_response(reader: asyncio.StreamReader) -> Response:
     try:
         if status in NO_BODY:
             return Response(status, headers, b"")
-        if headers.get("transfer-encoding", "").lower() == "chunked":
+        if chunked(headers):
             return Response(status, headers, await read_chunks(reader))
         if "content-length" in headers:
             body = await reader.readexactly(int(headers["content-length"]))
@@ -231,7 +261,11 @@ class Load:
         self.stopped = False
         self.counts: collections.Counter[str] = collections.Counter()
         self.events: collections.Counter[str] = collections.Counter()
-        self.releases: collections.Counter[str] = collections.Counter()
+        self.releases: dict[str, collections.Counter[str]] = collections.defaultdict(
+            collections.Counter
+        )
+        self.marks = [(self.start, FIRST_WINDOW)]
+        self.windows = {FIRST_WINDOW: Window()}
         self.failures: list[tuple[float, str, str]] = []
         self.taken: dict[str, list[float]] = collections.defaultdict(list)
 
@@ -246,20 +280,43 @@ class Load:
         now = time.monotonic()
         if now - self.start >= self.options.seconds:
             self.stopped = True
-        elif self.options.until and now - self.looked >= FILE_EVERY:
+        elif now - self.looked >= FILE_EVERY:
             self.looked = now
-            self.stopped = self.stopped or self.options.until.exists()
+            if self.options.marks:
+                self.mark(self.options.marks, now)
+            if self.options.until and self.options.until.exists():
+                self.stopped = True
         return not self.stopped
+
+    def mark(self, marks: Path, now: float) -> None:
+        """Begin a window for every new line of the file, or go on with the one of that name."""
+        with contextlib.suppress(FileNotFoundError):
+            # What has no newline yet is still being written.
+            lines = marks.read_text(errors="replace").split("\n")[:-1]
+            for line in lines[len(self.marks) - 1 :]:
+                self.marks.append((now, line.strip()))
+                self.windows.setdefault(line.strip(), Window())
+
+    def window(self, began: float) -> Window:
+        """The window in which a request began: a late answer is due to what happened there."""
+        return self.windows[next(name for at, name in reversed(self.marks) if at <= began)]
 
     def succeed(self, kind: str, began: float, release: str | None = None) -> None:
         """Count a request that was answered as expected."""
+        short = kind.startswith(SHORT)
+        taken = time.monotonic() - began
+        window = self.window(began)
         self.counts[kind] += 1
-        self.taken[kind].append(time.monotonic() - began)
+        self.taken[kind].append(taken)
+        window.ok += 1
+        if short:
+            window.taken.append(taken)
         if release:
-            self.releases[release] += 1
+            self.releases["short" if short else kind][release] += 1
 
-    def fail(self, kind: str, why: str) -> None:
+    def fail(self, kind: str, began: float, why: str) -> None:
         """Count a request that was not."""
+        self.window(began).failed += 1
         self.failures.append((round(time.monotonic() - self.start, 3), kind, why))
 
     def judge(self, kind: str, began: float, request: Request, status: int, release: str) -> None:
@@ -267,7 +324,7 @@ class Load:
         if status in request.expected:
             self.succeed(kind, began, release)
         else:
-            self.fail(kind, f"status {status} of {request.method} {request.path}")
+            self.fail(kind, began, f"status {status} of {request.method} {request.path}")
 
     def paced(self, part: tuple[int, float]) -> float:
         """Seconds from one request of a worker to its next."""
@@ -316,7 +373,7 @@ class Load:
                 self.send(connection, request, *extra)
                 response = await read_response(connection.reader)
         except Exception as error:  # whatever it is, the request was not answered
-            self.fail(kind, reason(error) + (" (kept connection)" if reused else ""))
+            self.fail(kind, began, reason(error) + (" (kept connection)" if reused else ""))
             if connection:
                 connection.close()
             return None
@@ -377,10 +434,10 @@ class Load:
                     extensions={"sni_hostname": self.options.name},
                 )
         except Exception as error:
-            self.fail(kind, reason(error))
+            self.fail(kind, began, reason(error))
             return
         if response.http_version != "HTTP/2":
-            self.fail(kind, f"answered over {response.http_version}")
+            self.fail(kind, began, f"answered over {response.http_version}")
             return
         release = response.headers.get("x-release", "")
         self.judge(kind, began, request, response.status_code, release)
@@ -418,14 +475,14 @@ class Load:
                 self.send(connection, request, ("connection", "close"))
                 response = await read_response(connection.reader)
         except Exception as error:
-            self.fail("stream", reason(error))
+            self.fail("stream", began, reason(error))
             return
         finally:
             if connection:
                 connection.close()
         # A proxy may end the chunks cleanly although the app behind it died.
         if not response.body.rstrip().endswith(self.options.stream_end.encode()):
-            self.fail("stream", "cut before its end")
+            self.fail("stream", began, "cut before its end")
             return
         release = response.headers.get("x-release", "")
         self.judge("stream", began, request, response.status, release)
@@ -443,28 +500,39 @@ class Load:
                     status, headers = await read_head(connection.reader)
                 self.judge("sse", began, request, status, headers.get("x-release", ""))
                 if status in request.expected:
-                    await self.listen(connection.reader)
+                    await self.listen(connection.reader, headers)
             except Exception as error:
-                self.fail("sse", reason(error))
+                self.fail("sse", began, reason(error))
             finally:
                 if connection:
                     connection.close()
             await self.pause()
 
-    async def listen(self, reader: asyncio.StreamReader) -> None:
+    async def listen(self, reader: asyncio.StreamReader, headers: dict[str, str]) -> None:
         """Count an event stream's messages until it or the load ends."""
-        while self.running():
-            try:
-                line = await asyncio.wait_for(reader.readline(), LOOK_EVERY)
-            except TimeoutError:
-                continue  # silence is no failure
-            except OSError as error:
-                self.events[f"sse ended: {type(error).__name__}"] += 1
-                return
-            if line in (b"", b"0\r\n"):
-                self.events[f"sse ended: {'last chunk' if line else 'connection closed'}"] += 1
-                return
-            self.events["sse messages"] += line.startswith(b"data")
+        # A task of its own: a read that is given up would lose the size of a chunk on its way.
+        messages = asyncio.create_task(self.messages(reader, chunked(headers)))
+        while self.running() and not messages.done():
+            await asyncio.wait([messages], timeout=LOOK_EVERY)  # silence is no failure
+        messages.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            self.events[f"sse ended: {await messages}"] += 1
+
+    async def messages(self, reader: asyncio.StreamReader, in_chunks: bool) -> str:
+        """Count an event stream's messages until it ends, and say how it did."""
+        line = b""
+        try:
+            while part := await (read_chunk(reader) if in_chunks else reader.read(READ_AT_MOST)):
+                *lines, line = (line + part).split(b"\n")
+                self.events["sse messages"] += sum(whole.startswith(b"data") for whole in lines)
+        except EOFError:
+            return "connection closed"
+        except OSError as error:
+            return type(error).__name__
+        except ValueError as error:  # what is no chunk is no end either
+            self.fail("sse", time.monotonic(), reason(error))
+            return type(error).__name__
+        return "last chunk" if in_chunks else "connection closed"
 
     async def websocket(self, path: str) -> None:
         """A WebSocket, pinged all the time and connected again whenever the server ends it."""
@@ -473,17 +541,17 @@ class Load:
             try:
                 socket = await self.open_websocket(path)
             except Exception as error:
-                self.fail("websocket", reason(error))
+                self.fail("websocket", began, reason(error))
                 await self.pause()
                 continue
-            self.succeed("websocket", began)
+            answer = socket.response
+            release = ", ".join(answer.headers.get_all("x-release")) if answer else ""
+            self.succeed("websocket", began, release)
             try:
                 await self.ping(socket)
             except websockets.ConnectionClosed as closed:
                 how = f"code {closed.rcvd.code}" if closed.rcvd else "without a close frame"
                 self.events[f"websocket ended: {how}"] += 1
-            except Exception as error:
-                self.fail("websocket-ping", reason(error))
             finally:
                 with contextlib.suppress(Exception):
                     await asyncio.wait_for(socket.close(), RECONNECT_PAUSE)
@@ -509,8 +577,14 @@ class Load:
         """Ping until the load ends: every server answers that, whatever its messages mean."""
         while self.running():
             began = time.monotonic()
-            async with asyncio.timeout(self.options.timeout):
-                await (await socket.ping())
+            try:
+                async with asyncio.timeout(self.options.timeout):
+                    await (await socket.ping())
+            except websockets.ConnectionClosed:
+                raise  # that is an event
+            except Exception as error:
+                self.fail("websocket-ping", began, reason(error))
+                return
             self.succeed("websocket-ping", began)
             await asyncio.sleep(PING_EVERY)
 
@@ -556,10 +630,23 @@ class Load:
             counts=dict(self.counts),
             failures={kind: dict(whys) for kind, whys in failures.items()},
             latency_ms={kind: latencies(taken) for kind, taken in self.taken.items()},
-            releases=dict(self.releases),
+            releases=dict(sum(self.releases.values(), collections.Counter())),
+            releases_by_kind={kind: dict(seen) for kind, seen in self.releases.items()},
+            windows=self.seen_by_window(),
             events=dict(self.events),
             first_failures=self.failures[:LISTED_FAILURES],
         )
+
+    def seen_by_window(self) -> dict[str, dict[str, float]]:
+        """What was seen under each mark."""
+        lasted = dict.fromkeys(self.windows, 0.0)
+        for (began, name), (ended, _) in itertools.pairwise([*self.marks, (time.monotonic(), "")]):
+            lasted[name] += ended - began
+        return {
+            name: {"ok": window.ok, "failed": window.failed, "seconds": round(lasted[name], 2)}
+            | (latencies(window.taken) if window.taken else {})
+            for name, window in self.windows.items()
+        }
 
 
 def refused(options: Options) -> str:
@@ -621,6 +708,7 @@ def parsed(argv: Sequence[str]) -> Options:
     add("--ca", type=Path, help="CA file to trust (default: the system's)")
     add("--seconds", type=float, default=60, help="how long at most")
     add("--until", type=Path, metavar="FILE", help="stop as soon as this file appears")
+    add("--marks", type=Path, metavar="FILE", help="a line added to it begins a window so named")
     add("--get", action="append", default=[], metavar="PATH", help="200 expected (default: /)")
     add("--post", action="append", default=[], type=post, metavar="PATH=BODY", help="or PATH=FILE")
     add("--post-status", type=statuses, default=frozenset({200}), metavar="200,303")

@@ -6,7 +6,7 @@ import time
 
 import pytest
 import yaml
-from conftest import PROJECT
+from scenario import PROJECT
 
 testinfra_hosts = ["ansible://web1"]
 

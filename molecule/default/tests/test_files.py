@@ -2,8 +2,8 @@
 
 import subprocess
 
-import conftest
 import pytest
+import scenario
 
 testinfra_hosts = ["ansible://web1"]
 
@@ -141,11 +141,11 @@ def test_no_file_of_the_application_is_writable_by_everybody(host):
 def login(name, *command):
     return subprocess.run(
         [
-            *("ssh", "-F", "/dev/null", "-i", conftest.RUN / "id_ed25519"),
-            *("-o", f"UserKnownHostsFile={conftest.RUN / 'known_hosts'}"),
+            *("ssh", "-F", "/dev/null", "-i", scenario.RUN / "id_ed25519"),
+            *("-o", f"UserKnownHostsFile={scenario.RUN / 'known_hosts'}"),
             *("-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ControlPath=none"),
             *("-o", "StrictHostKeyChecking=yes"),
-            *(f"{name}@{conftest.address('web1')}", "--", *command),
+            *(f"{name}@{scenario.address('web1')}", "--", *command),
         ],
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import AUTHORITY, RUN, Site, address
+from scenario import AUTHORITY, RUN, Site, address
 
 testinfra_hosts = ["ansible://web1"]
 

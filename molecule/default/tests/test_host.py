@@ -3,8 +3,8 @@
 import json
 import socket
 
-import conftest
 import pytest
+import scenario
 
 testinfra_hosts = ["ansible://web1"]
 
@@ -18,7 +18,7 @@ def slot(host):
 def answers(port):
     """Whether a TCP port answers from outside, be it by a refusal."""
     try:
-        socket.create_connection((conftest.address("web1"), port), 0.5).close()
+        socket.create_connection((scenario.address("web1"), port), 0.5).close()
     except TimeoutError:
         return "nothing"
     except ConnectionRefusedError:
@@ -91,14 +91,14 @@ def test_no_other_port_answers_from_outside_though_somebody_listens(host, listen
 
 def test_no_other_port_answers_the_neighbours(host, listener):
     authority = host.get_host(
-        "ansible://authority", ansible_inventory=conftest.INVENTORY, sudo=True
+        "ansible://authority", ansible_inventory=scenario.INVENTORY, sudo=True
     )
     connect = "import socket; socket.create_connection(('{}', {}), 1)"
     assert authority.run(
-        "/usr/bin/python3 -I -c %s", connect.format(conftest.address("web1"), 443)
+        "/usr/bin/python3 -I -c %s", connect.format(scenario.address("web1"), 443)
     ).succeeded
     refused = authority.run(
-        "/usr/bin/python3 -I -c %s", connect.format(conftest.address("web1"), listener)
+        "/usr/bin/python3 -I -c %s", connect.format(scenario.address("web1"), listener)
     )
     assert "TimeoutError" in refused.stderr
 

@@ -6,8 +6,8 @@ import socket
 import ssl
 import time
 
-import conftest
 import pytest
+import scenario
 from cryptography import x509
 
 testinfra_hosts = ["ansible://web1"]
@@ -63,7 +63,7 @@ def echo(host):
 @pytest.fixture(scope="module")
 def certificate(site):
     """The certificate that the site shows, checked as a browser does."""
-    trust = ssl.create_default_context(cafile=str(conftest.AUTHORITY))
+    trust = ssl.create_default_context(cafile=str(scenario.AUTHORITY))
     with handshake(site, trust, site.name) as connection:
         return x509.load_der_x509_certificate(connection.getpeercert(binary_form=True))
 
@@ -94,7 +94,7 @@ def log_lines(host, marker):
 
 def test_the_certificate_is_the_test_networks_authoritys(host, certificate):
     authority = host.get_host(
-        "ansible://authority", ansible_inventory=conftest.INVENTORY, sudo=True
+        "ansible://authority", ansible_inventory=scenario.INVENTORY, sudo=True
     )
     issuer = x509.load_pem_x509_certificate(authority.file(AUTHORITYS_INTERMEDIATE).content)
     certificate.verify_directly_issued_by(issuer)
@@ -106,7 +106,7 @@ def test_the_certificate_is_the_test_networks_authoritys(host, certificate):
 def test_the_certificate_is_not_of_caddys_own_authority(host, site):
     own = host.run("cat %s", CADDYS_OWN_ROOT)
     assert own.rc == 0, "Caddy has no authority of its own to compare with"
-    assert own.stdout.strip() != conftest.AUTHORITY.read_text().strip()
+    assert own.stdout.strip() != scenario.AUTHORITY.read_text().strip()
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(site, ssl.create_default_context(cadata=own.stdout), site.name)
 
@@ -116,7 +116,7 @@ def test_the_certificate_names_the_site_and_nothing_else(certificate):
 
 
 def test_the_certificate_holds_for_no_other_name(site):
-    trust = ssl.create_default_context(cafile=str(conftest.AUTHORITY))
+    trust = ssl.create_default_context(cafile=str(scenario.AUTHORITY))
     with pytest.raises(ssl.SSLError):
         handshake(site, trust, "other.test")
 
@@ -150,7 +150,7 @@ def test_https_for_an_unknown_name_on_the_sites_certificate_is_misdirected(site)
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 @pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1"])
 def test_old_versions_of_tls_are_refused(site, version):
-    trust = ssl.create_default_context(cafile=str(conftest.AUTHORITY))
+    trust = ssl.create_default_context(cafile=str(scenario.AUTHORITY))
     trust.set_ciphers("ALL:@SECLEVEL=0")  # or this side would refuse
     trust.minimum_version = trust.maximum_version = ssl.TLSVersion[version]
     with pytest.raises(ssl.SSLError) as refused:
@@ -160,7 +160,7 @@ def test_old_versions_of_tls_are_refused(site, version):
 
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
 def test_current_versions_of_tls_are_spoken(site, version):
-    trust = ssl.create_default_context(cafile=str(conftest.AUTHORITY))
+    trust = ssl.create_default_context(cafile=str(scenario.AUTHORITY))
     trust.minimum_version = trust.maximum_version = ssl.TLSVersion[version]
     with handshake(site, trust, site.name) as connection:
         assert connection.version() == version.replace("_", ".")
@@ -216,7 +216,7 @@ class TestWhatReachesTheApplication:
             "X-Forwarded-For": LIE,
         }
         seen = site.get("/", headers=lies).json()
-        real = json.loads((conftest.RUN / "hosts.json").read_text())["gateway"]
+        real = json.loads((scenario.RUN / "hosts.json").read_text())["gateway"]
         assert seen["x-forwarded-for"] == real
         assert seen["x-forwarded-proto"] == "https"
         assert seen["x-forwarded-host"] == seen["host"] == "linkboard.test"
@@ -235,7 +235,7 @@ def test_the_applications_log_has_the_clients_real_address(host, site):
         "journalctl --sync; journalctl --unit 'linkboard@*' --since -1min --output cat --grep %s",
         marker,
     )
-    real = json.loads((conftest.RUN / "hosts.json").read_text())["gateway"]
+    real = json.loads((scenario.RUN / "hosts.json").read_text())["gateway"]
     assert [json.loads(line)["client"] for line in lines.splitlines()] == [real]
 
 

@@ -7,8 +7,8 @@ import re
 import socket
 import ssl
 
-import conftest
 import pytest
+import scenario
 
 testinfra_hosts = ["ansible://web1"]
 
@@ -25,7 +25,7 @@ def assets(site):
 
 def raw(site, path, **headers):
     """GET a path as it stands: httpx would resolve dots first. Returns (status, body)."""
-    trust = ssl.create_default_context(cafile=str(conftest.AUTHORITY))
+    trust = ssl.create_default_context(cafile=str(scenario.AUTHORITY))
     connection = http.client.HTTPConnection(site.server, timeout=10)
     connection.sock = trust.wrap_socket(
         socket.create_connection((site.server, 443), 10), server_hostname=site.name

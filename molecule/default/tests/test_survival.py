@@ -4,9 +4,9 @@ import secrets
 import socket
 import time
 
-import conftest
 import httpx
 import pytest
+import scenario
 
 testinfra_hosts = ["ansible://web1"]
 
@@ -55,10 +55,10 @@ def reboot(host):
 
 
 def power_loss(host):
-    conftest.testhosts("kill", "web1")
+    scenario.testhosts("kill", "web1")
     with pytest.raises(OSError, match=r"timed out|No route|unreachable"):
-        socket.create_connection((conftest.address("web1"), 22), 0.5)
-    conftest.testhosts("start", "web1")
+        socket.create_connection((scenario.address("web1"), 22), 0.5)
+    scenario.testhosts("start", "web1")
 
 
 @pytest.fixture(scope="module", params=[reboot, power_loss], ids=["a reboot", "a power loss"])

@@ -149,6 +149,12 @@ class Settings:
         """The app's part of the cache."""
         return self.cache / self.app
 
+    @property
+    def mirror(self) -> Path:
+        """Where the mirror of a URL is kept."""
+        name = hashlib.sha256(self.source.encode()).hexdigest()[:16]
+        return self.room / f"mirror-{name}.git"
+
 
 # Programs
 
@@ -255,6 +261,14 @@ def toplevel(directory: Path) -> Path | None:
     )
 
 
+def part_of_clone(top: Path, root: Path, subdirectory: str) -> str:
+    """A subdirectory as seen from the top of a clone, where the source is a directory inside it."""
+    inside = posixpath.normpath(
+        posixpath.join(root.relative_to(top.resolve()).as_posix(), subdirectory)
+    )
+    return "" if inside == "." else inside
+
+
 def fetch_environment() -> dict[str, str]:
     """Like git_environment, with an ssh that fails instead of asking or waiting."""
     env = git_environment()
@@ -307,8 +321,7 @@ def fetch_refusal(url: str, message: str) -> RefusalError:
 
 def mirrored(settings: Settings) -> Path:
     """The bare mirror of a URL, holding the version asked for if the server has it."""
-    name = hashlib.sha256(settings.source.encode()).hexdigest()[:16]
-    mirror = settings.room / f"mirror-{name}.git"
+    mirror = settings.mirror
     if not (mirror / "HEAD").exists():
         mirror.mkdir(mode=0o700, exist_ok=True)
         git(mirror, "init", "--quiet", "--bare", ".")
@@ -599,11 +612,7 @@ def resolved_directory(settings: Settings, root: Path) -> tuple[Commit | Tree, l
             "app_version",
             f"leave it out or set it to {WORKING_TREE}, or set app_source to a repository",
         )
-    # A directory inside a clone means that part of the commit.
-    inside = posixpath.normpath(
-        posixpath.join(root.relative_to(top.resolve()).as_posix(), settings.subdirectory)
-    )
-    subdirectory = "" if inside == "." else inside
+    subdirectory = part_of_clone(top, root, settings.subdirectory)
     found = one_commit(settings, top, subdirectory)
     return found, found.warnings() + uncommitted(settings, top, subdirectory)
 
@@ -967,18 +976,25 @@ def stop(message: str) -> NoReturn:
     sys.exit(1)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Print the release as JSON, or what keeps it from being made."""
-    arguments = parsed(argv)
-    os.umask(0o022)
+@contextlib.contextmanager
+def refusals_told() -> Iterator[None]:
+    """End the program with 1 and a text on what the user can mend."""
     try:
-        print(json.dumps(release_of(checked(arguments), arguments.plan)))
+        yield
     except (RefusalError, ValueError) as error:
         stop(str(error))
     except LimitExceededError as error:
         stop(f"A local git command did not end: {error}\n  Setting: app_source\n  Next: run again")
     except OSError as error:
         stop(f"{error}\n  Setting: app_source\n  Next: mend access to that path and run again")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print the release as JSON, or what keeps it from being made."""
+    arguments = parsed(argv)
+    os.umask(0o022)
+    with refusals_told():
+        print(json.dumps(release_of(checked(arguments), arguments.plan)))
 
 
 if __name__ == "__main__":

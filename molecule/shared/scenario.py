@@ -1,0 +1,209 @@
+"""What the tests of the scenarios look through: HTTPS from outside, and Pergola's own playbooks."""
+
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from load import Options, Result, run
+from testinfra.host import Host
+
+PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+RUN = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
+AUTHORITY = RUN / "authority.crt"
+
+
+def address(name: str) -> str:
+    """The address of a test host on the test network."""
+    hosts = json.loads((RUN / "hosts.json").read_text())["hosts"]
+    return next(host["address"] for host in hosts if host["name"] == name)
+
+
+class Site:
+    """One site as a browser sees it: by its name, at the server's address, with a trusted CA.
+
+    Redirects are not followed. Each request is a new connection unless made through `client`.
+    """
+
+    def __init__(self, name: str, server: str) -> None:
+        self.name, self.server = name, server
+
+    def client(self, *, plain: bool = False, http2: bool = True) -> httpx.Client:
+        trust = ssl.create_default_context(cafile=str(AUTHORITY))
+        client = httpx.Client(
+            base_url=f"{'http' if plain else 'https'}://{self.server}",
+            headers={"Host": self.name},
+            verify=trust,
+            http2=http2,
+            timeout=30,
+            trust_env=False,
+        )
+        client.event_hooks["request"].append(self._name_it)
+        return client
+
+    def _name_it(self, request: httpx.Request) -> None:
+        request.extensions["sni_hostname"] = self.name
+
+    def get(self, path: str, *, plain: bool = False, **options: Any) -> httpx.Response:  # noqa: ANN401
+        with self.client(plain=plain) as client:
+            return client.get(path, **options)
+
+    def release(self) -> str:
+        """The id of the release that answers."""
+        return self.get("/readyz").raise_for_status().json()["release"]
+
+
+class Server:
+    """An application on a server, as the program there tells of it."""
+
+    def __init__(self, host: Host, app: str = "probe") -> None:
+        self.host, self.app, self.home = host, app, f"/srv/{app}"
+
+    def status(self) -> dict:
+        return json.loads(self.host.check_output(f"{self.home}/bin/release status"))
+
+    def ledger(self) -> list[dict]:
+        text = self.host.file(f"{self.home}/ledger.jsonl").content_string
+        return [json.loads(line) for line in text.splitlines()]
+
+    def live(self) -> str:
+        return self.status()["live"]
+
+    def slot(self) -> str:
+        """The unit of the live slot."""
+        return f"{self.app}@{self.status()['slot']}.service"
+
+    def kept(self) -> set[str]:
+        return set(self.host.file(f"{self.home}/releases").listdir())
+
+    def sql(self, query: str) -> str:
+        return self.host.check_output(f"{self.home}/bin/release psql -Atc %s", query)
+
+
+class Playbooks:
+    """Runs the project's playbooks as a user does, against the scenario's inventory or another."""
+
+    def __call__(
+        self, playbook: str, *arguments: str, inventory: str | Path = INVENTORY, **more: object
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `ansible-playbook`; `more` are extra variables. Both streams end up in stdout."""
+        process = self.start(playbook, *arguments, inventory=inventory, **more)
+        try:
+            output, _ = process.communicate(timeout=600)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+    def start(
+        self, playbook: str, *arguments: str, inventory: str | Path = INVENTORY, **more: object
+    ) -> subprocess.Popen[str]:
+        """The same without waiting for its end."""
+        command = ["ansible-playbook", playbook, "-i", str(inventory), *arguments]
+        for name, value in more.items():
+            command += ["-e", json.dumps({name: value})]
+        return subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            env={
+                **os.environ,
+                "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+                "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_FORCE_COLOR": "0",
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+class Loading:
+    """A load that is running; `end` stops it and says what was seen."""
+
+    def __init__(self, folder: Path) -> None:
+        self.stop, self.marks = folder / "stop", folder / "marks"
+        self.result: Future[Result] | None = None
+
+    def mark(self, name: str) -> None:
+        """Begin a window of that name, or go on with it."""
+        with self.marks.open("a") as marks:
+            marks.write(f"{name}\n")
+
+    def end(self) -> Result:
+        self.stop.touch()
+        return self.result.result()  # type: ignore[union-attr]
+
+
+@contextmanager
+def loading(folder: Path, name: str, server: str, **options: Any) -> Iterator[Loading]:  # noqa: ANN401
+    """Run the load that never retries against a site, in a thread, until its end is asked for."""
+    network = json.loads((RUN / "hosts.json").read_text())["network"]
+    load = Loading(folder)
+    chosen = {"ca": AUTHORITY, "networks": [network], **options}
+    settings = Options(server, name, 900, until=load.stop, marks=load.marks, **chosen)
+    with ThreadPoolExecutor(1) as pool:
+        load.result = pool.submit(run, settings)
+        try:
+            yield load
+        finally:
+            load.stop.touch()
+
+
+def testhosts(verb: str, name: str) -> None:
+    """Do something to a test host: stop, start, kill, cut, join."""
+    run = json.loads((RUN / "hosts.json").read_text())["run"]
+    subprocess.run(
+        [sys.executable, PROJECT / "molecule/shared/testhosts", verb, run, name],
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+class Repository:
+    """A git repository of an application, which the tests change and commit."""
+
+    def __init__(self, path: Path, folder: str = "") -> None:
+        self.path, self.top = path, path / folder
+        self.git("config", "user.email", "tests@example.org")
+        self.git("config", "user.name", "Tests")
+        self.first = self.git("rev-parse", "HEAD")
+
+    @classmethod
+    def clone(cls, path: Path) -> "Repository":
+        """A clone of the project, to make releases of linkboard in."""
+        subprocess.run(["git", "clone", "--quiet", PROJECT, path], check=True)
+        return cls(path, "sample_app")
+
+    @classmethod
+    def of(cls, files: Path, path: Path) -> "Repository":
+        """A new repository of some files."""
+        shutil.copytree(files, path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "__*"))
+        made = ["-c", "user.email=tests@example.org", "-c", "user.name=Tests"]
+        for command in (["init", "--quiet"], ["add", "--all"], ["commit", "-qm", "First"]):
+            subprocess.run(["git", *made, *command], cwd=path, check=True)
+        return cls(path)
+
+    def git(self, *arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=self.path, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    def commit(self, file: str, text: str, message: str) -> str:
+        """Write a file of the application, commit it, return the commit."""
+        (self.top / file).write_text(text)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
+        return self.git("rev-parse", "HEAD")
+
+    def reset(self, commit: str = "") -> None:
+        self.git("reset", "--quiet", "--hard", commit or self.first)

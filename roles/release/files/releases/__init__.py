@@ -1,0 +1,1 @@
+"""The releases of one application on this host."""

@@ -1,0 +1,374 @@
+"""The phases of a deploy and of a rollback on this host.
+
+    prepare   build the release                       every host, before anything else happens
+    migrate   bring the database to its schema        one host, while the old release serves
+    gate      start the idle slot, wait until ready   every host
+    switch    flip the flag file, change processes    one host first, then the others
+    bake      watch real requests for a while         (optional)
+    drain     stop the old slot, write the ledger
+
+A phase may be killed at any point. Until `drain` the old slot runs, so going back is a flip.
+"""
+
+import contextlib
+import json
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from releases.bake import Bake
+from releases.build import Build, keep_settings
+from releases.database import Database
+from releases.lock import Lock
+from releases.slots import Slots
+from releases.store import Store, other
+from releases.system import ReleaseError, ended, last_lines, limited, write
+from releases.units import Units, transient
+
+PHASES = ("prepare", "migrate", "gate", "switch", "bake", "drain")
+
+
+class Deploy:
+    """One deploy or rollback to a release, under the lock."""
+
+    def __init__(self, store: Store, lock: Lock, action: str, release: str) -> None:
+        self.store, self.lock, self.action, self.release = store, lock, action, release
+        self.slots, self.database = Slots(store), Database(store)
+        self.changed = False
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the phases share: the file of the lock."""
+        return self.lock.state
+
+    def run(self, phases: Sequence[str], order: dict[str, Any] | None) -> dict[str, Any]:
+        """Go through some phases; when one fails, put everything back and say so."""
+        self.begin(order)
+        for phase in phases:
+            self.lock.save(phase=phase)
+            began = time.monotonic()
+            try:
+                getattr(self, phase)()
+            except ReleaseError as error:
+                self.spend(phase, began)
+                self.give_up(phase, error)
+                raise
+            self.spend(phase, began)
+        return {
+            "changed": self.changed,
+            "live": self.store.live(),
+            "from": self.state.get("from"),
+            "seconds": self.state.get("seconds"),
+            "schema": self.state.get("schema"),
+            "removed": self.state.get("removed", []),
+        }
+
+    def begin(self, order: dict[str, Any] | None) -> None:
+        if "from" in self.state:
+            self.order = order
+            return
+        self.order = order
+        if order:
+            self.changed |= keep_settings(self.store, order["settings"])
+            self.database = Database(self.store)
+        live = self.store.live()
+        if live and live not in self.store.good():
+            # A run died between its switch and its ledger line.
+            self.store.record("found", live, "live", schema=[self.database.revision()] * 2)
+        self.lock.save(
+            **{"from": live, "action": self.action, "release": self.release},
+            schema=[self.database.revision()] * 2,
+            colour=self.store.live_colour(),
+        )
+
+    def spend(self, phase: str, began: float) -> None:
+        seconds = self.state.setdefault("seconds", {})
+        seconds[phase] = round(seconds.get(phase, 0) + time.monotonic() - began, 2)
+
+    @property
+    def old(self) -> str | None:
+        return self.state["from"]
+
+    @property
+    def new_colour(self) -> str:
+        """The slot to start; nothing was ever live: blue, for that is what an absent flag says."""
+        return other(self.state["colour"]) if self.old else self.state["colour"]
+
+    def is_live(self) -> bool:
+        """Whether there is nothing to do: the release serves, with the units as they are now."""
+        if self.old != self.release:
+            return False
+        if "current" not in self.state:
+            self.slots.reread()
+            self.lock.save(current=self.slots.is_current(self.state["colour"]))
+        return self.state["current"]
+
+    # -- the phases ------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        if self.store.is_ready(self.release):
+            return
+        self.changed = True
+        if not self.order:
+            raise ReleaseError("prepare", f"nobody said what {self.release} is made of")
+        Build(self.store, self.release, self.order["manifest"]).make()
+
+    def migrate(self) -> None:
+        """Run the release's migration as the application, with the release's own environment."""
+        command = self.store.manifest(self.release)["migrate_command"]
+        if not command or self.old == self.release:
+            return
+        self.changed = True
+        settings = self.store.settings
+        with self.database.migrating():
+            self.back_up()
+            limits = settings["migrate_limits"].items()
+            done = subprocess.run(
+                transient(
+                    self.store,
+                    self.release,
+                    [*limited(settings["migrate_timeout_seconds"]), "sh", "-euc", command],
+                    "--pipe",
+                    PGOPTIONS=" ".join(f"-c {name}={seconds}s" for name, seconds in limits),
+                ),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+        write(self.store.path(self.release) / "migrate.log", done.stdout, 0o640)
+        self.note_schema()
+        if done.returncode:
+            raise ReleaseError(
+                "migrate",
+                f"the migration `{command}` of {self.release} {ended(done.returncode)}",
+                last_lines(done.stdout),
+                "see above what it said; mend it, commit and deploy again",
+            )
+
+    def back_up(self) -> None:
+        """Make a point to return to, where a backup is configured."""
+        command = self.store.settings["backup_command"]
+        if not command:
+            return
+        done = subprocess.run(
+            ["sh", "-euc", command], capture_output=True, text=True, check=False, cwd="/"
+        )
+        if done.returncode:
+            raise ReleaseError(
+                "migrate",
+                f"no backup could be made before the migration: `{command}` failed",
+                last_lines(done.stdout + done.stderr),
+                "nothing was migrated; mend the backup and deploy again",
+            )
+
+    def note_schema(self) -> None:
+        before = self.state["schema"][0]
+        self.lock.save(schema=[before, self.database.revision()])
+
+    def gate(self) -> None:
+        if not self.store.is_ready(self.release):
+            raise ReleaseError("gate", f"release {self.release} was never prepared completely")
+        if self.is_live():
+            self.slots.stop(other(self.state["colour"]))  # left over when a run died before drain
+            return
+        self.changed = True
+        self.slots.reread()
+        self.slots.start(self.new_colour, self.release)
+
+    def switch(self) -> None:
+        if self.is_live():
+            return
+        new, old = self.units_of(self.new_colour, self.release), self.old_units()
+        self.store.publish_assets(self.release)
+        new.install()
+        self.lock.save(switched=True)
+        self.slots.switch(self.new_colour)
+        new.start(new.names(overlap=True))
+        old.stop(old.names(overlap=False))
+        new.start(new.names(overlap=False))
+        new.start_timers()
+
+    def bake(self) -> None:
+        settings = self.store.settings
+        if self.is_live() or not self.old or not settings["bake_seconds"]:
+            return
+        seen = Bake(
+            Path(settings["access_log"]),
+            self.store.unit(self.new_colour),
+            settings["bake_seconds"],
+            settings["bake_error_percent"],
+        ).watch()
+        self.lock.save(baked=seen)
+
+    def drain(self) -> None:
+        if self.is_live():
+            self.lock.release()
+            return
+        if self.old:
+            self.slots.retire(self.state["colour"])
+            old = self.old_units()
+            old.stop(old.names(overlap=True), wait=False)
+        self.note_schema()
+        self.write_ledger("live")
+        self.state["removed"] = self.store.prune()
+        state = dict(self.state)
+        self.lock.release()
+        self.lock.state = state
+
+    # -- when it goes wrong ----------------------------------------------------------------------
+
+    def give_up(self, phase: str, error: ReleaseError) -> None:
+        """Put the release back that was live, and write down why."""
+        went_back = self.go_back()
+        if phase in ("migrate", "gate", "switch", "bake"):
+            self.note_schema()
+        error.detail = "\n".join(filter(None, [error.detail, self.told_about_schema()]))
+        self.write_ledger("returned" if went_back else "refused", phase=phase, reason=error.reason)
+        self.lock.release()
+
+    def go_back(self) -> bool:
+        """Undo what this deploy did to the slots; return whether requests had been switched."""
+        if "colour" not in self.state or self.is_live():
+            return False
+        switched = self.state.get("switched", False)
+        new, old = self.units_of(self.new_colour, self.release), self.old_units()
+        if switched and self.old:
+            self.store.publish_assets(self.old)
+            self.slots.switch(self.state["colour"])
+            new.stop([*new.names(overlap=False), *new.names(overlap=True)])
+            old.install()
+            old.start([*old.names(overlap=True), *old.names(overlap=False)])
+            old.start_timers()
+            self.slots.retire(self.new_colour)
+        elif switched:  # the first release of all: there is nothing to go back to
+            self.slots.retire(self.new_colour)
+            new.stop([*new.names(overlap=False), *new.names(overlap=True)])
+            (self.store.home / "slots" / self.new_colour).unlink()
+        elif self.store.in_slot(self.new_colour) == self.release:
+            self.slots.stop(self.new_colour)
+        return switched
+
+    def abort(self, reason: str) -> dict[str, Any]:
+        """Give up because another host failed; nothing to do where this deploy is over already."""
+        if "from" not in self.state:
+            self.lock.release()
+            return {"changed": False, "live": self.store.live()}
+        self.lock.save(phase="abort")
+        self.release = self.state["release"]
+        self.give_up("other host", ReleaseError("other host", reason))
+        return {"changed": True, "live": self.store.live()}
+
+    def told_about_schema(self) -> str:
+        """Plain words on the database, for whoever must decide what to do next."""
+        before, now = self.state["schema"]
+        if before == now or self.release == self.old:
+            return ""
+        return (
+            f"THE DATABASE IS NOW AT REVISION {now} (it was at {before}): the migration was run "
+            f"and is not undone; {self.old or 'no release'} serves on it"
+        )
+
+    def write_ledger(self, outcome: str, **more: object) -> None:
+        compatible = False
+        with contextlib.suppress(ReleaseError):  # it may have failed before it had a manifest
+            compatible = self.store.manifest(self.release)["backward_compatible"]
+        self.store.record(
+            self.action,
+            self.release,
+            outcome,
+            **{"from": self.old},
+            schema=self.state["schema"],
+            backward_compatible=compatible,
+            seconds=self.state.get("seconds", {}),
+            **({"baked": self.state["baked"]} if "baked" in self.state else {}),
+            **more,
+        )
+
+    def units_of(self, colour: str, release: str | None) -> Units:
+        return Units(self.store, colour, release)
+
+    def old_units(self) -> Units:
+        return self.units_of(self.state["colour"], self.old)
+
+
+def choose(store: Store, wanted: str, force: bool) -> dict[str, Any]:
+    """The release to roll back to: the one named, or the last good one that is not live."""
+    live = store.live()
+    good = [candidate for candidate in store.good() if candidate != live]
+    if not wanted and not good:
+        raise ReleaseError(
+            "rollback",
+            "there is no earlier good release to go back to",
+            hint=f"sudo {store.home}/bin/release releases shows those that are kept",
+        )
+    chosen = wanted or good[0]
+    manifest = store.manifest(chosen)  # refuses an unknown one by name
+    if not store.is_ready(chosen):
+        raise ReleaseError("rollback", f"release {chosen} was never prepared completely")
+    if not force and chosen != live:
+        refuse_across_schema(store, chosen)
+    return {"changed": False, "id": chosen, "commit": manifest["commit"], "from": live}
+
+
+def refuse_across_schema(store: Store, chosen: str) -> None:
+    """Refuse to put a release on a schema that it may not know.
+
+    It is allowed when every deploy since that changed the schema was marked backward-compatible.
+    """
+    now = Database(store).revision()
+    then, changes = None, []
+    for line in store.ledger():
+        before, after = line.get("schema") or (None, None)
+        if line["to"] == chosen and line["outcome"] == "live":
+            then, changes = after, []
+        elif before != after:
+            changes.append(line)
+    if now == then:
+        return
+    breaking = [line["to"] for line in changes if not line.get("backward_compatible")]
+    if changes and not breaking and changes[-1]["schema"][1] == now:
+        return
+    raise ReleaseError(
+        "rollback",
+        f"the database is at revision {now}, {chosen} was made for {then}",
+        "migrated since by: " + (", ".join(dict.fromkeys(breaking)) or "somebody else"),
+        "if that release can live with this schema: `-e release_force=true`; it is allowed without "
+        "when the newer ones were deployed with `app_backward_compatible: true`. Nothing changed.",
+    )
+
+
+def plan_facts(store: Store) -> dict[str, Any]:
+    """What the control node needs to tell what a deploy would change; secrets stay here."""
+    live = store.live()
+    if live is None:
+        return {"changed": False, "live": None}
+    manifest = store.manifest(live)
+    names = ("uv.lock", "requirements.txt")
+    locks = [store.path(live) / "code" / name for name in names]
+    lock = next((path for path in locks if path.exists()), None)
+    own = ("id", "commit", "describe", "date", "processes", "schedules", "environment_names")
+    return {
+        "changed": False,
+        "live": {
+            **{name: manifest.get(name) for name in own},
+            "environment": manifest.get("environment_names", []),
+            "lock": lock.read_text() if lock else "",
+            "lock_name": lock.name if lock else "",
+            "revision": Database(store).revision(),
+            "slot": store.live_colour(),
+            "config": {
+                key: value
+                for key, value in manifest.items()
+                if key not in (*own, "installer", "environment_names")
+            },
+        },
+    }
+
+
+def loads(text: str) -> dict[str, Any] | None:
+    """The order on standard input, if there is one."""
+    return json.loads(text) if text.strip() else None
