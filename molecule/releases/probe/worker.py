@@ -12,10 +12,9 @@ ended = threading.Event()
 
 
 def say(what: str) -> None:
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
     with LOG.open("a") as log:
-        log.write(
-            f"{time.clock_gettime(time.CLOCK_BOOTTIME):.2f} {os.environ['PERGOLA_RELEASE']} {what}\n"
-        )
+        log.write(f"{now:.2f} {os.environ['PERGOLA_RELEASE']} {what}\n")
 
 
 signal.signal(signal.SIGTERM, lambda *_: ended.set())
