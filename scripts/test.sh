@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run the tests, all of them or the steps named, and print the seconds of each.
-# usage: test.sh [lint|unit|sample-app|default|default-12|SCENARIO ...]
+# usage: test.sh [lint|unit|sample-app|default|default-12|releases|SCENARIO ...]
 set -u
 cd "$(dirname "$0")/.." || exit
 PATH=$PWD/.venv/bin:$PATH
@@ -30,7 +30,13 @@ sample_app() (
 )
 
 scenario() {
+  SCENARIO_SUMMARY=$(mktemp)
+  export SCENARIO_SUMMARY
   molecule test --scenario-name "$1"
+  code=$?
+  cat "$SCENARIO_SUMMARY" # after Molecule's own lines
+  rm -f "$SCENARIO_SUMMARY"
+  return $code
 }
 
 step() {
@@ -41,6 +47,11 @@ step() {
     unit) unit ;;
     sample-app) sample_app ;;
     default-12) TESTHOSTS_SUITE=bookworm scenario default ;;
+    releases)
+      # On Debian two of its hosts run the release before.
+      grep -qx 'ID=debian' /etc/os-release && export TESTHOSTS_PAIR_SUITE=bookworm
+      scenario releases
+      ;;
     *) scenario "$1" ;;
   esac
   result=$?
@@ -49,8 +60,8 @@ step() {
 }
 
 if [ $# = 0 ]; then
-  set -- lint unit sample-app default
-  # On Debian the scenarios run on both its releases; on Ubuntu on the runner's own.
+  set -- lint unit sample-app default releases
+  # On Debian both its releases are seen; on Ubuntu the runner's own.
   grep -qx 'ID=debian' /etc/os-release && set -- "$@" default-12
 fi
 for name in "$@"; do step "$name"; done

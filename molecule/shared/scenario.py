@@ -75,6 +75,11 @@ class Server:
         text = self.host.file(f"{self.home}/ledger.jsonl").content_string
         return [json.loads(line) for line in text.splitlines()]
 
+    def switches(self) -> int:
+        """How often requests were led from one release to another so far."""
+        switched = [line for line in self.ledger() if line["outcome"] in ("live", "returned")]
+        return sum(2 if line["outcome"] == "returned" else 1 for line in switched)
+
     def live(self) -> str:
         return self.status()["live"]
 

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -15,7 +15,7 @@ from testinfra.host import Host
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 sys.path.insert(0, str(PROJECT / "molecule/shared"))
 
-from load import Request  # noqa: E402 - found through the line above
+from load import Request, Result  # noqa: E402 - found through the line above
 from scenario import (  # noqa: E402
     AUTHORITY,
     INVENTORY,
@@ -109,10 +109,52 @@ def environment() -> Callable[..., dict]:
 def load(
     tmp_path_factory: pytest.TempPathFactory, server: Server
 ) -> Callable[..., AbstractContextManager[Loading]]:
-    """The load that never retries: `with load(rate=60) as running: ...; seen = running.end()`."""
+    """The load that never retries: `with load(rate=60) as running: ...; seen = running.end()`.
 
-    def start(name: str = "probe.test", host: str = "web1", **options: object) -> Iterator[Loading]:
+    What was seen counts into the scenario's last line; with `counted=False`, for what is meant to
+    fail, it does not.
+    """
+
+    @contextmanager
+    def start(
+        name: str = "probe.test", host: str = "web1", counted: bool = True, **options: object
+    ) -> Iterator[Loading]:
         options = {"requests": SHORT, "rate": 60, **options}
-        return loading(tmp_path_factory.mktemp("load"), name, address(host), **options)
+        before = server.switches()
+        with loading(tmp_path_factory.mktemp("load"), name, address(host), **options) as running:
+            yield running
+        if counted:
+            TOTAL.add(running.end(), server.switches() - before)
 
     return start
+
+
+class Total:
+    """All that counted loads have seen."""
+
+    def __init__(self) -> None:
+        self.requests = self.failed = self.switches = 0
+        self.worst = 0.0
+
+    def add(self, seen: Result, switches: int) -> None:
+        self.requests += seen.ok + seen.failed
+        self.failed += seen.failed
+        self.switches += switches
+        worst = [window["max"] for window in seen.windows.values() if "max" in window]
+        self.worst = max([self.worst, *worst])
+
+    def __str__(self) -> str:
+        return (
+            f"releases: {self.failed} failed of {self.requests} requests "
+            f"in {self.switches} switches, worst {self.worst:.0f} ms"
+        )
+
+
+TOTAL = Total()
+
+
+def pytest_unconfigure() -> None:
+    """The scenario's last line; scripts/test.sh repeats it after Molecule's own."""
+    print(TOTAL)
+    if summary := os.environ.get("SCENARIO_SUMMARY"):
+        Path(summary).write_text(f"{TOTAL}\n")

@@ -47,3 +47,44 @@ def test_twenty_deploys_under_load_fail_no_request(swapped, commits):
     kinds = {f"{how}-{method}" for how in ("kept", "new", "h2") for method in ("GET", "POST")}
     assert kinds | {"stream", "sse", "websocket"} <= set(seen.counts)
     assert set(seen.releases) == set(swapped["releases"])
+
+
+def test_a_switch_slows_requests_down_by_less_than_half(swapped, capsys):
+    windows = swapped["seen"].windows
+    quiet, switch = windows["quiet"]["p99"], windows["switch"]["p99"]
+    with capsys.disabled():
+        print(
+            f"\np99 quiet {quiet:.0f} ms, while deploying {switch:.0f} ms: {switch / quiet:.2f} x"
+        )
+    assert switch <= 2 * quiet
+
+
+def test_streams_that_are_under_way_finish_on_the_release_that_began_them(swapped):
+    # Three seconds each, begun twice a second: at each switch about six are under way.
+    seen = swapped["seen"]
+    assert seen.counts["stream"] > 6 * SWITCHES
+    assert set(seen.releases_by_kind["stream"]) == set(swapped["releases"])
+
+
+def test_event_streams_end_properly_and_come_back_to_the_new_release(swapped):
+    seen = swapped["seen"]
+    ended = {what: n for what, n in seen.events.items() if what.startswith("sse ended")}
+    assert set(ended) == {"sse ended: last chunk"}
+    # Two clients, each of them led over by each switch, some of them perhaps at the very end.
+    assert ended["sse ended: last chunk"] >= 2 * (SWITCHES - 1)
+    assert set(seen.releases_by_kind["sse"]) == set(swapped["releases"])
+
+
+def test_websockets_are_closed_with_a_code_and_come_back_to_the_new_release(swapped):
+    seen = swapped["seen"]
+    ended = {what: n for what, n in seen.events.items() if what.startswith("websocket ended")}
+    assert set(ended) == {"websocket ended: code 1012"}
+    assert ended["websocket ended: code 1012"] >= 3 * (SWITCHES - 1)
+    assert set(seen.releases_by_kind["websocket"]) == set(swapped["releases"])
+
+
+def test_a_deploy_under_load_takes_less_than_a_minute(swapped, capsys):
+    took = sorted(swapped["took"])
+    with capsys.disabled():
+        print(f"\na deploy took {took[len(took) // 2]:.1f} s (median of {SWITCHES}, under load)")
+    assert took[-1] < 60
