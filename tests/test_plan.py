@@ -181,8 +181,9 @@ def test_a_commit_that_is_gone_is_told_with_what_its_release_says(tmp_path, app)
     ]
 
 
-def test_a_commit_s_name_from_a_host_is_never_taken_as_an_option(tmp_path, app):
-    plan = planned(tmp_path, app, live(app, commit="--output=x", id="1-1"))
+@pytest.mark.parametrize("name", ["--output=x", "HEAD"])
+def test_a_commit_from_a_host_is_a_hash_and_nothing_else(tmp_path, app, name):
+    plan = planned(tmp_path, app, live(app, commit=name, id="1-1"))
     assert "not in the repository any more" in plan["commits"][0]
 
 
@@ -364,12 +365,12 @@ def test_a_change_from_requirements_to_uv_is_compared_as_well(tmp_path, app):
     ]
 
 
-@pytest.mark.parametrize("lock", [None, "[[package"])
-def test_a_live_lock_that_cannot_be_read_hinders_nothing(tmp_path, app, lock):
+@pytest.mark.parametrize(("lock", "why"), [(None, "lock is unknown; 4 to"), ("[[x", "uv.lock: ")])
+def test_a_live_lock_that_cannot_be_read_hinders_nothing(tmp_path, app, lock, why):
     was = live(app, lock=lock)
     commit(app, main_dot_py="2")
     plan = planned(tmp_path, app, was)
-    assert plan["packages"][0].startswith("cannot be compared: the live release's ")
+    assert plan["packages"][0].startswith(f"cannot be compared: the live release's {why}")
     assert plan["commits"][0] == "1 new:"
 
 

@@ -33,6 +33,7 @@ LOCKS = {"uv-lock": "uv.lock", "requirements": "requirements.txt"}
 HARMLESS = frozenset(
     {
         "asgi",
+        "backward_compatible",
         "domain",
         "drain_seconds",
         "health_path",
@@ -57,7 +58,7 @@ FATES = {
 }
 
 REQUIREMENT = re.compile(
-    r"^(?P<name>[\w.-]+)\s*(\[[^]]*\])?\s*(==\s*(?P<version>[^\s;]+)|@\s*(?P<address>\S+))"
+    r"^(?P<name>[\w.-]+)\s*(\[[^]]*\])?\s*(==\s*(?P<version>[^\s;\\]+)|@\s*(?P<address>\S+))"
 )
 
 Release = Mapping[str, Any]  # `new` or `live`
@@ -117,7 +118,7 @@ class History:
 
     def files(self) -> dict[str, str]:
         """The directory's files that differ: path -> A (new), M (changed) or D (gone)."""
-        options = ["-r", "-z", "--no-renames", "--name-status"]
+        options = ["-r", "-z", "--name-status"]
         if self.subdirectory:
             options.append(f"--relative={self.subdirectory}/")
         said = source.git(self.repository, "diff-tree", *options, self.before, self.after)
@@ -226,7 +227,7 @@ def canonical(name: str) -> str:
 def of_requirements(text: str) -> list[tuple[str, str]]:
     """The (package, version) pairs of a requirements.txt; markers may make several of a package."""
     found = []
-    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
+    for line in text.splitlines():
         if match := REQUIREMENT.match(line.strip()):
             # Of an address only the file's name is shown: the rest may hold a password.
             version = match["version"] or posixpath.basename(urlsplit(match["address"]).path)
@@ -398,7 +399,7 @@ def unit_lines(app: str, first: bool, before: Works, after: Works) -> list[str]:
             lines.append(f"{name} starts")
         elif name not in after:
             lines.append(f"{name} stops for good")
-        elif before[name].get("overlap", True) and after[name].get("overlap", True):
+        elif before[name].get("overlap") and after[name].get("overlap"):
             lines.append(f"{name} {anew}")
         else:
             away.append(f"{name} stops before it starts again")
