@@ -113,7 +113,8 @@ class Playbooks:
         self, playbook: str, *arguments: str, inventory: str | Path = INVENTORY, **more: object
     ) -> subprocess.Popen[str]:
         """The same without waiting for its end."""
-        command = ["ansible-playbook", playbook, "-i", str(inventory), *arguments]
+        # As a control node has no part in what a server can do, it gets less of this machine.
+        command = ["nice", "ansible-playbook", playbook, "-i", str(inventory), *arguments]
         for name, value in more.items():
             command += ["-e", json.dumps({name: value})]
         return subprocess.Popen(

@@ -176,7 +176,8 @@ class Build:
             **host_environment(),
             **environment,
         }
-        limit = limited(self.settings["prepare_timeout_seconds"])
+        # The release that serves meanwhile comes first.
+        limit = ["nice", *limited(self.settings["prepare_timeout_seconds"])]
         done = subprocess.run(
             [*limit, *as_account(user), *map(str, command)],
             cwd=cwd,
