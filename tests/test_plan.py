@@ -365,7 +365,10 @@ def test_a_change_from_requirements_to_uv_is_compared_as_well(tmp_path, app):
     ]
 
 
-@pytest.mark.parametrize(("lock", "why"), [(None, "lock is unknown; 4 to"), ("[[x", "uv.lock: ")])
+@pytest.mark.parametrize(
+    ("lock", "why"),
+    [(None, "lock is unknown; 4 to"), ("", "lock is unknown"), ("[[x", "uv.lock: ")],
+)
 def test_a_live_lock_that_cannot_be_read_hinders_nothing(tmp_path, app, lock, why):
     was = live(app, lock=lock)
     commit(app, main_dot_py="2")

@@ -302,7 +302,7 @@ def package_lines(live: Release | None, new: Release, lock: str) -> list[str]:
         ) from None
     if live is None:
         return [f"{len(after)} to install"]
-    if live.get("lock") is None:
+    if not live.get("lock"):
         return [f"cannot be compared: the live release's lock is unknown; {len(after)} to install"]
     try:
         before = packages_of(live["lock_name"], live["lock"])
