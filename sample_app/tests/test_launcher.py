@@ -25,7 +25,7 @@ APP = """
 import asyncio, os, sys
 from starlette.applications import Starlette
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 async def pid(request):
     return Response(str(os.getpid()))
@@ -50,6 +50,10 @@ async def flood():
     while True:
         yield b"data: " + 65536 * b"x" + b"\\n\\n"
 
+async def talk(socket):
+    await socket.accept()
+    await socket.receive()
+
 def streamed(body, kind):
     async def answer(request):
         return StreamingResponse(body(), media_type=kind)
@@ -62,6 +66,7 @@ app = Starlette(routes=[
     Route("/slow", streamed(ticks, "text/plain")),
     Route("/events", streamed(quiet, "text/event-stream")),
     Route("/flood", streamed(flood, "text/event-stream")),
+    WebSocketRoute("/talk", talk),
     Route("/answer", streamed(ticks, "text/event-stream"), methods=["POST"]),
 ])
 """
@@ -113,6 +118,21 @@ class Client:
         head = f"{method} {path} HTTP/1.1\r\nHost: app.test\r\nContent-Length: {len(body)}\r\n\r\n"
         with suppress(BrokenPipeError):
             self.socket.sendall(head.encode() + body)
+
+    def upgrade(self, path: str) -> int:
+        """Become a WebSocket; returns the status."""
+        key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+        head = f"GET {path} HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\nUpgrade: websocket"
+        self.socket.sendall(f"{head}\r\n{key}\r\n\r\n".encode())
+        return self.head()[0]
+
+    def ping(self) -> bool:
+        """Send a ping over the WebSocket; whether it could be sent."""
+        try:
+            self.socket.sendall(b"\x89\x80" + bytes(4))
+        except BrokenPipeError:
+            return False
+        return True
 
     def line(self) -> bytes:
         try:
@@ -219,6 +239,8 @@ def shut_down(directory: Path, options: list[str], customize: str) -> SimpleName
 
         slow, post = opened("GET", "/slow"), opened("POST", "/answer")
         events, flood, _unread = (opened("GET", path) for path in ("/events", "/flood", "/flood"))
+        socket_ = stack.enter_context(server.connect())
+        assert socket_.upgrade("/talk") == 101
         opened()  # asks nothing
         idle = opened()
         before = idle.ask("GET", "/path")
@@ -227,6 +249,8 @@ def shut_down(directory: Path, options: list[str], customize: str) -> SimpleName
         seen, start = SimpleNamespace(before=before), server.stop()
         seen.events = events.chunks()
         seen.events_after = time.monotonic() - start
+        seen.goodbye = socket_.file.read(4)
+        seen.pings = socket_.ping(), socket_.ping()
         time.sleep(0.3)
         seen.answer = idle.ask("POST", "/echo", b"kept")
         seen.flood = flood.chunks()
@@ -280,6 +304,11 @@ def test_an_event_stream_is_ended_properly_and_at_once(drain):
 
 def test_an_event_stream_that_is_just_sending_is_ended_properly(drain):
     assert drain.flood[-9:] == b"xxxxxxx\n\n"
+
+
+def test_a_websocket_is_closed_with_a_code_and_listens_for_a_moment_more(drain):
+    assert drain.goodbye == b"\x88\x02" + (1012).to_bytes(2)
+    assert drain.pings == (True, True)
 
 
 def test_a_response_under_way_is_finished(drain):

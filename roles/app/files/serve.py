@@ -5,8 +5,9 @@ arguments are Uvicorn's. On SIGTERM Uvicorn closes its idle connections at once,
 the proxy sends on a pooled one in that moment is lost, and it waits for event streams, which never
 end. Here an idle connection stays for LINGER seconds, answers what still comes, and says
 `connection: close`; an event stream is ended as if the application had ended it, so that the
-browser's EventSource connects again, to the next release. All else is Uvicorn's own: a response
-under way is finished, a WebSocket is closed with code 1012.
+browser's EventSource connects again, to the next release; a WebSocket is closed with code 1012, as
+by Uvicorn, but stays for a moment: a proxy that could not deliver a message passes nothing more on.
+All else is Uvicorn's own: a response under way is finished.
 
 Needs Uvicorn and the standard library, and works with any of Uvicorn's HTTP implementations.
 """
@@ -20,6 +21,7 @@ from typing import Any
 import uvicorn
 
 LINGER = 1.0  # seconds
+FAREWELL = 0.5  # seconds
 
 CLOSE = (b"connection", b"close")
 EVENT_STREAM = b"text/event-stream"
@@ -134,6 +136,31 @@ class Drain:
         timer.cancel()
 
 
+class Farewell:
+    """Goes before one of Uvicorn's WebSocket protocols; an instance is a connection."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: Any
+
+    def shutdown(self) -> None:
+        """Called by the server, once for each connection."""
+        self.transport = LateClose(self.transport, self.loop)
+        super().shutdown()
+
+
+class LateClose:
+    """A transport that closes a moment after it was told to."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.transport, self.loop = transport, loop
+
+    def close(self) -> None:
+        self.loop.call_later(FAREWELL, self.transport.close)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.transport, name)
+
+
 def is_event_stream(headers: list[tuple[bytes, bytes]]) -> bool:
     return any(
         name.lower() == b"content-type" and value.lower().startswith(EVENT_STREAM)
@@ -141,21 +168,22 @@ def is_event_stream(headers: list[tuple[bytes, bytes]]) -> bool:
     )
 
 
-def check(protocol: type) -> None:
+def check(protocol: type, expected: set[str]) -> None:
     """Raise AttributeError if the protocol does not look like those that this file was made for."""
     members = {name: value for base in protocol.__mro__ for name, value in vars(base).items()}
     methods = [value for value in members.values() if hasattr(value, "__code__")]
     known = set(members).union(*(method.__code__.co_names for method in methods))
-    if missing := EXPECTED - known:
+    if missing := expected - known:
         raise AttributeError(f"{protocol.__name__} has no {', '.join(sorted(missing))}")
 
 
 unknown = ""
 try:
-    from uvicorn.config import HTTP_PROTOCOLS
+    from uvicorn.config import HTTP_PROTOCOLS, WS_PROTOCOLS
     from uvicorn.protocols.http.auto import AutoHTTPProtocol
+    from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 
-    check(AutoHTTPProtocol)
+    check(AutoHTTPProtocol, EXPECTED)
 
     class Protocol(Drain, AutoHTTPProtocol):
         """The HTTP protocol that Uvicorn would have chosen, with a better shutdown."""
@@ -164,6 +192,14 @@ try:
     # process (--workers) has this file as its __main__ too, and by that name no module of the
     # application can get in between.
     HTTP_PROTOCOLS["auto"] = "__main__:Protocol"
+
+    if AutoWebSocketsProtocol:
+        check(AutoWebSocketsProtocol, {"loop", "shutdown", "transport"})
+
+        class WebSocketProtocol(Farewell, AutoWebSocketsProtocol):
+            """The same for WebSockets."""
+
+        WS_PROTOCOLS["auto"] = "__main__:WebSocketProtocol"
 except (ImportError, AttributeError) as error:
     unknown = str(error)
 

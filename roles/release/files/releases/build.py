@@ -176,8 +176,7 @@ class Build:
             **host_environment(),
             **environment,
         }
-        # The release that serves meanwhile comes first.
-        limit = ["nice", *limited(self.settings["prepare_timeout_seconds"])]
+        limit = limited(self.settings["prepare_timeout_seconds"])
         done = subprocess.run(
             [*limit, *as_account(user), *map(str, command)],
             cwd=cwd,

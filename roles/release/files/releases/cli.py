@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from releases import deploy, maintenance, tables
+from releases import deploy, maintenance, system, tables
 from releases.database import Database
 from releases.lock import Lock
 from releases.store import Store
@@ -134,6 +134,7 @@ def locked(store: Store, options: argparse.Namespace) -> dict[str, Any]:
     if options.verb == "abort" and lock.read().get("run") != options.run:
         return {"changed": False, "live": store.live()}
     with lock.hold():
+        os.nice(system.NICE)
         work = deploy.Deploy(store, lock, options.action, release)
         if options.verb == "abort":
             return work.abort(options.reason)

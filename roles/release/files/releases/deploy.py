@@ -24,7 +24,7 @@ from releases.database import Database
 from releases.lock import Lock
 from releases.slots import Slots
 from releases.store import Store, other
-from releases.system import ReleaseError, ended, last_lines, limited, write
+from releases.system import NICE, ReleaseError, ended, last_lines, limited, write
 from releases.units import Units, transient
 
 PHASES = ("prepare", "migrate", "gate", "switch", "bake", "drain")
@@ -131,6 +131,7 @@ class Deploy:
                     self.release,
                     [*limited(settings["migrate_timeout_seconds"]), "sh", "-euc", command],
                     "--pipe",
+                    f"--nice={NICE}",
                     PGOPTIONS=" ".join(f"-c {name}={seconds}s" for name, seconds in limits),
                 ),
                 stdin=subprocess.DEVNULL,

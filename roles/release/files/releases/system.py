@@ -7,6 +7,8 @@ from pathlib import Path
 
 JOURNAL_LINES = 30
 UNITS = Path("/etc/systemd/system")
+# What a deploy does gives way to the release that serves.
+NICE = 10
 
 
 class ReleaseError(Exception):
