@@ -168,6 +168,16 @@ def test_the_lock_of_a_dead_run_of_the_same_control_node_is_passed_over(releases
         assert "from" not in after.state, "the dead run's state was taken over"
 
 
+def test_a_phase_that_a_dead_run_left_at_work_is_waited_for(releases):
+    with locked(releases).hold():
+        pass
+    at_work = (releases.run_dir / ".lock").open("a")
+    lock.fcntl.flock(at_work, lock.fcntl.LOCK_EX)
+    threading.Timer(0.3, at_work.close).start()
+    with locked(releases, "node/2/2", ("node/2/2",)).hold():
+        assert at_work.closed
+
+
 def test_the_lock_of_a_living_run_of_the_same_control_node_holds(releases):
     with locked(releases).hold():
         pass

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from releases import deploy, maintenance, system, tables
 from releases.database import Database
-from releases.lock import Lock
+from releases.lock import HERE, Lock
 from releases.store import Store
 from releases.system import ReleaseError, show
 from releases.units import transient
@@ -49,25 +49,33 @@ def status(store: Store) -> dict[str, Any]:
 
 def in_live_release(store: Store, command: list[str]) -> int:
     """Run a command in the live release, as the application; return its exit code."""
-    release = store.live()
-    if release is None:
-        raise ReleaseError("run", f"no release of {store.app} is live on this host")
-    how = "--pty" if sys.stdin.isatty() else "--pipe"
-    environment = {"TERM": os.environ.get("TERM", "dumb")} if how == "--pty" else {}
-    code = subprocess.run(
-        transient(store, release, command, how, **environment), check=False
-    ).returncode
+    release = live_release(store)
+    code = subprocess.run(at_console(store, release, command), check=False).returncode
     store.record("run", release, f"exit {code}", command=shlex.join(command))
     return code
 
 
 def psql(store: Store, arguments: list[str]) -> int:
-    """PostgreSQL's shell on the application's database, as the application."""
-    database = Database(store)
-    if not database.conninfo:
+    """PostgreSQL's shell on the application's database, in the same sandbox as `shell`."""
+    conninfo = Database(store).conninfo
+    if not conninfo:
         raise ReleaseError("psql", f"no database of {store.app} is known on this host")
-    command = [word for word in database.psql(*arguments) if word not in ("-XqAt",)]
-    return subprocess.run(command, check=False, cwd="/").returncode
+    command = ["psql", *arguments, "-d", conninfo]
+    return subprocess.run(at_console(store, live_release(store), command), check=False).returncode
+
+
+def live_release(store: Store) -> str:
+    release = store.live()
+    if release is None:
+        raise ReleaseError("run", f"no release of {store.app} is live on this host")
+    return release
+
+
+def at_console(store: Store, release: str, command: list[str]) -> list[str]:
+    """The command line that runs a command of a release for whoever called: in their terminal."""
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        return transient(store, release, command, "--pty", TERM=os.environ.get("TERM", "dumb"))
+    return transient(store, release, command, "--pipe")
 
 
 def arguments() -> argparse.Namespace:
@@ -77,7 +85,7 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--who", default=os.environ.get("SUDO_USER", ""), help="for the ledger")
-    add("--run", default=f"here/{os.getpid()}", help=argparse.SUPPRESS)
+    add("--run", default=f"{HERE}/{os.getpid()}", help=argparse.SUPPRESS)
     add("--alive", default="", help=argparse.SUPPRESS)
     add("--action", default="deploy", choices=("deploy", "rollback"), help=argparse.SUPPRESS)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")

@@ -12,10 +12,13 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import IO, Any
 
 from releases.store import Store
 from releases.system import ReleaseError, write
+
+HERE = "here"  # the control node of what is called by hand, which is one process
+LOOK_EVERY = 0.1
 
 
 class Lock:
@@ -43,20 +46,16 @@ class Lock:
         self.state = {}
 
     def is_over(self, held: dict[str, Any]) -> bool:
-        """Whether a lock's holder is gone: dead on the same control node, or past its time."""
-        node = self.run.split("/")[0]
-        same_node = held["run"].split("/")[0] == node and node
-        return uptime() > held["until"] or bool(same_node and held["run"] not in self.alive)
+        """Whether a lock's holder is gone, when no phase is at work."""
+        by_hand = held["run"].split("/")[0] == self.run.split("/")[0] == HERE
+        return uptime() > held["until"] or by_hand or self.is_left_behind(held)
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         """Work under the lock; ReleaseError at once when another deploy has it."""
         self.store.run_dir.mkdir(mode=0o755, exist_ok=True)
         with (self.store.run_dir / ".lock").open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise self.refusal(self.read()) from None
+            self.take(file)
             held = self.read()
             if held and held["run"] != self.run and not self.is_over(held):
                 raise self.refusal(held)
@@ -66,6 +65,30 @@ class Lock:
             self.state |= {"run": self.run, "who": self.store.who, "what": self.what}
             self.save(pid=os.getpid())
             yield
+
+    def take(self, file: IO[str]) -> None:
+        """Take the kernel's lock, which a phase at work holds; ReleaseError when it is another's.
+
+        A phase goes on when its run dies, as half a switch is worse than a whole one. Its end is
+        waited for, so that the next run takes over without being asked twice.
+        """
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                held = self.read()
+                if not held or uptime() > held["until"] or not self.is_left_behind(held):
+                    raise self.refusal(held) from None
+                time.sleep(LOOK_EVERY)
+            else:
+                return
+
+    def is_left_behind(self, held: dict[str, Any]) -> bool:
+        """Whether a lock's run is known to be dead: of the same control node, and not alive."""
+        node = self.run.split("/")[0]
+        if node == HERE:  # only the phase itself knows of those
+            return False
+        return held["run"].split("/")[0] == node and held["run"] not in self.alive
 
     def refusal(self, held: dict[str, Any]) -> ReleaseError:
         held = {"who": "somebody", "since": "?", "what": "a deploy", "phase": "?", **held}
