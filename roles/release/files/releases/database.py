@@ -8,6 +8,9 @@ from releases.store import Store
 from releases.system import ReleaseError, as_account
 
 SECONDS_FOR_ANSWER = 10
+# What stands for a revision when the database does not answer: not that there is none.
+UNKNOWN = "unknown"
+SQL_ERRORS = (1, 3)  # psql's exit codes; another one says that it could not ask
 LOCK_KEY = "hashtextextended('pergola migration', 0)"
 HOLDER = """select 'process ' || a.pid || ' since ' || date_trunc('second', a.backend_start)
   from pg_locks l join pg_stat_activity a using (pid)
@@ -33,25 +36,33 @@ class Database:
 
     def ask(self, sql: str) -> str | None:
         """The answer to a query; None when it fails (no such table, no server)."""
-        with suppress(subprocess.TimeoutExpired, FileNotFoundError):
-            done = subprocess.run(
-                self.psql("-c", sql),
-                cwd="/",
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=SECONDS_FOR_ANSWER,
-            )
+        with suppress(subprocess.TimeoutExpired):
+            done = self.asked(sql)
             return done.stdout.strip() if done.returncode == 0 else None
         return None
+
+    def asked(self, sql: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.psql("-c", sql),
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS_FOR_ANSWER,
+        )
 
     def revision(self) -> str | None:
         """The schema's revision by app_schema_query; None where there is none."""
         query = self.store.settings["schema_query"]
         if not self.conninfo or not query:
             return None
-        answer = self.ask(query)
-        return ",".join(sorted(answer.split())) if answer else None
+        try:
+            done = self.asked(query)
+        except subprocess.TimeoutExpired:  # its table is locked, perhaps
+            return UNKNOWN
+        if done.returncode in SQL_ERRORS:  # there is no such table yet
+            return None
+        return UNKNOWN if done.returncode else ",".join(sorted(done.stdout.split())) or None
 
     @contextmanager
     def migrating(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from releases.bake import Bake
 from releases.build import Build, keep_settings
-from releases.database import Database
+from releases.database import UNKNOWN, Database
 from releases.lock import Lock
 from releases.slots import Slots
 from releases.store import Store, other
@@ -36,6 +36,7 @@ class Deploy:
     def __init__(self, store: Store, lock: Lock, action: str, release: str) -> None:
         self.store, self.lock, self.action, self.release = store, lock, action, release
         self.slots, self.database = Slots(store), Database(store)
+        self.order: dict[str, Any] | None = None
         self.changed = False
 
     @property
@@ -66,10 +67,9 @@ class Deploy:
         }
 
     def begin(self, order: dict[str, Any] | None) -> None:
-        if "from" in self.state:
-            self.order = order
-            return
         self.order = order
+        if "from" in self.state:
+            return
         if order:
             self.changed |= keep_settings(self.store, order["settings"])
             self.database = Database(self.store)
@@ -140,6 +140,7 @@ class Deploy:
                 text=True,
                 check=False,
             )
+        self.lock.save(migrated=True)
         write(self.store.path(self.release) / "migrate.log", done.stdout, 0o640)
         self.note_schema()
         if done.returncode:
@@ -156,12 +157,17 @@ class Deploy:
         if not command:
             return
         done = subprocess.run(
-            ["sh", "-euc", command], capture_output=True, text=True, check=False, cwd="/"
+            [*limited(self.store.settings["migrate_timeout_seconds"]), "sh", "-euc", command],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
         )
         if done.returncode:
+            how = ended(done.returncode)
             raise ReleaseError(
                 "migrate",
-                f"no backup could be made before the migration: `{command}` failed",
+                f"no backup could be made before the migration: `{command}` {how}",
                 last_lines(done.stdout + done.stderr),
                 "nothing was migrated; mend the backup and deploy again",
             )
@@ -266,24 +272,36 @@ class Deploy:
     def told_about_schema(self) -> str:
         """Plain words on the database, for whoever must decide what to do next."""
         before, now = self.state["schema"]
-        if before == now or self.release == self.old:
+        if not self.state.get("migrated"):
             return ""
-        return (
-            f"THE DATABASE IS NOW AT REVISION {now} (it was at {before}): the migration was run "
-            f"and is not undone; {self.old or 'no release'} serves on it"
-        )
+        serves = f"{self.old or 'no release'} serves on it"
+        if UNKNOWN in (before, now):
+            return (
+                "the migration was begun; where the database is now could not be asked, see with "
+                f"sudo {self.store.home}/bin/release psql; {serves}"
+            )
+        if before != now:
+            return (
+                f"THE DATABASE IS NOW AT REVISION {now} (it was at {before}): the migration was "
+                f"run and is not undone; {serves}"
+            )
+        if now is None:
+            return f"the migration was begun; no app_schema_query tells what it left; {serves}"
+        return f"the database is at revision {now}, as before"
 
     def write_ledger(self, outcome: str, **more: object) -> None:
-        compatible = False
-        with contextlib.suppress(ReleaseError):  # it may have failed before it had a manifest
-            compatible = self.store.manifest(self.release)["backward_compatible"]
+        # It may have failed before its manifest was on disk.
+        manifest = (self.order or {}).get("manifest", {})
+        with contextlib.suppress(ReleaseError):
+            manifest = self.store.manifest(self.release)
         self.store.record(
             self.action,
             self.release,
             outcome,
             **{"from": self.old},
             schema=self.state["schema"],
-            backward_compatible=compatible,
+            commit=manifest.get("commit", ""),
+            backward_compatible=manifest.get("backward_compatible", False),
             seconds=self.state.get("seconds", {}),
             **({"baked": self.state["baked"]} if "baked" in self.state else {}),
             **more,
