@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -131,6 +132,11 @@ class Playbooks:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    """What a run said in one line, as Ansible may fold and indent a message."""
+    return re.sub(r"\s+", " ", done.stdout.replace("\\n", " "))
 
 
 class Loading:

@@ -1,0 +1,165 @@
+"""A bad release gets no traffic: the old one serves on, and the message says what is needed."""
+
+import re
+import subprocess
+import time
+from types import SimpleNamespace
+
+import pytest
+from scenario import said
+
+# The scenario's app_start_timeout_seconds, and what everything else may take on a slow machine.
+START_LIMIT = 12
+LIMIT = 90
+
+PYPROJECT = """\
+[project]
+name = "probe"
+version = "0.1.0"
+requires-python = ">=3.11"
+dependencies = [{}]
+"""
+
+
+@pytest.fixture(scope="module")
+def before(probe, server, deploy):
+    """The good release that is live before anything bad comes, and after it."""
+    probe.reset()
+    deploy(probe.commit("note", "good", "A good release before bad ones"))
+    status = server.status()
+    return {"commit": probe.git("rev-parse", "HEAD"), **status}
+
+
+@pytest.fixture(scope="module")
+def traffic(before, load):
+    """Requests that go on through all attempts of this file."""
+    with load(rate=20) as running:
+        yield running
+
+
+@pytest.fixture
+def attempt(traffic, before, server, probe, deploy):
+    """Deploy a bad commit. Whatever is said of it, the release before must serve on."""
+
+    def run(file, change, **more):
+        path = probe.path / file
+        changed = change(path.read_text() if path.exists() else "")
+        probe.commit(file, changed, f"Break {file}")
+        began = time.monotonic()
+        done = deploy(fails=True, **more)
+        print(done.stdout)
+        return SimpleNamespace(said=said(done), took=time.monotonic() - began)
+
+    probe.reset(before["commit"])
+    yield run
+    probe.reset(before["commit"])
+    now = server.status()
+    assert (now["live"], now["slot"], now["state"]) == (before["live"], before["slot"], "active")
+    idle = {"blue": "green", "green": "blue"}[now["slot"]]
+    for kind in ("socket", "service"):
+        assert not server.host.service(f"probe@{idle}.{kind}").is_running
+
+
+def refused(found, before, server, phase):
+    """What every refusal says, and the ledger's line of it."""
+    assert found.took < LIMIT
+    assert "probe on web1: " in found.said
+    assert f"phase: {phase} of release " in found.said
+    assert f"live now: {before['live']} (A good release before bad ones) in slot" in found.said
+    assert "next: " in found.said
+    assert "ansible-playbook playbooks/releases.yml -i " in found.said
+    line = server.ledger()[-1]
+    assert (line["action"], line["outcome"], line["phase"]) == ("deploy", "refused", phase)
+    assert line["from"] == before["live"]
+    assert line["reason"] in found.said
+    assert line["reason"]
+
+
+def refused_by_the_gate(found, before, server):
+    refused(found, before, server, "gate")
+    assert "last health response: " in found.said
+    idle = {"blue": "green", "green": "blue"}[before["slot"]]
+    assert f"journal of probe@{idle}.service: " in found.said
+    assert "sudo /srv/probe/bin/release show " in found.said
+
+
+def test_an_import_error(attempt, before, server):
+    found = attempt("probe.py", lambda text: f"import no_such_module\n{text}")
+    refused_by_the_gate(found, before, server)
+    assert "no answer to GET /readyz" in found.said
+    assert "ModuleNotFoundError: No module named 'no_such_module'" in found.said
+
+
+def test_a_dependency_that_the_lock_does_not_have(attempt, before, server):
+    found = attempt(
+        "requirements.txt",
+        lambda text: re.sub(r"^asyncpg==(.*\\\n)*.*\n", "", text, flags=re.MULTILINE),
+        app_migrate_command="",  # it would be refused there already
+    )
+    refused_by_the_gate(found, before, server)
+    assert "No module named 'asyncpg'" in found.said
+
+
+def test_a_health_check_that_fails(attempt, before, server):
+    found = attempt(
+        "probe.py",
+        lambda text: text.replace(
+            '-> dict[str, str]:\n    return {"status": "ready", "release": RELEASE}',
+            '-> Response:\n    return PlainTextResponse("the queue is not reachable", 500)',
+        ),
+    )
+    refused_by_the_gate(found, before, server)
+    assert "last health response: 500 the queue is not reachable" in found.said
+    assert "Application startup complete." in found.said
+    waited = int(re.search(r"did not become ready in (\d+) s", found.said)[1])
+    assert START_LIMIT <= waited < LIMIT / 2
+
+
+def test_a_start_that_hangs(attempt, before, server):
+    found = attempt(
+        "probe.py",
+        lambda text: text.replace(
+            "    app.state.pool = None\n",
+            "    app.state.pool = None\n"
+            "    print('waiting for what never comes', flush=True)\n"
+            "    await asyncio.sleep(3600)\n",
+        ),
+    )
+    refused_by_the_gate(found, before, server)
+    assert "last health response: no answer to GET /readyz: timed out" in found.said
+    assert "waiting for what never comes" in found.said
+
+
+def test_a_migration_that_fails(attempt, before, server):
+    found = attempt(
+        "migrate.py",
+        lambda text: text.replace(
+            "    print(",
+            '        await connection.execute("create table half_done (id int)")\n'
+            '        await connection.execute("select 1 from a_table_that_nobody_has")\n'
+            "    print(",
+        ),
+    )
+    refused(found, before, server, "migrate")
+    assert 'relation "a_table_that_nobody_has" does not exist' in found.said
+    assert "the migration `python migrate.py` of " in found.said
+    assert "half_done" not in server.sql("select tablename from pg_tables")
+
+
+def test_a_lock_file_that_is_out_of_date(attempt, before, server, probe):
+    (probe.path / "pyproject.toml").write_text(PYPROJECT.format(""))
+    lock = ["uv", "lock", "--quiet", "--offline"]
+    subprocess.run(lock, cwd=probe.path, check=True)
+    # The project moves on, and its lock stays behind.
+    found = attempt("pyproject.toml", lambda _: PYPROJECT.format('"asyncpg"'))
+    refused(found, before, server, "prepare")
+    assert "could not install what uv.lock says" in found.said
+    assert "run `uv lock`, commit, deploy again" in found.said
+    assert "uv.lock" in found.said.partition("next: ")[0]
+
+
+def test_none_of_them_got_a_request(traffic, before):
+    seen = traffic.end()
+    assert seen.failed == 0, seen.first_failures
+    assert set(seen.releases) == {before["live"]}
+    assert seen.ok > 200
