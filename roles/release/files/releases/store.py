@@ -146,10 +146,11 @@ class Store:
             good = [release, *(other for other in good if other != release)]
         return [release for release in good if self.is_ready(release)]
 
-    def prune(self) -> list[str]:
+    def prune(self, began: float) -> list[str]:
         """Remove what is neither in a slot nor among the last good releases.
 
-        The live one and the one before it stay, whatever the setting says.
+        The live one and the one before it stay, whatever the setting says. An archive that came
+        after this deploy began is the next one's, which waits for its turn.
         """
         kept = set(self.good()[: max(2, self.settings["keep"])])
         kept |= {release for colour in COLOURS if (release := self.in_slot(colour))}
@@ -159,7 +160,7 @@ class Store:
                 shutil.rmtree(path)
                 removed.append(path.name)
         for path in (self.home / "incoming").iterdir():
-            if path.name.removesuffix(".tar.gz") not in kept:
+            if path.name.removesuffix(".tar.gz") not in kept and path.stat().st_mtime < began:
                 path.unlink()
         self.prune_assets()
         return removed
