@@ -96,11 +96,13 @@ def test_prune_keeps_the_last_good_ones_and_what_is_in_a_slot(releases):
         live(releases, name)
     kept(releases, "refused")
     (releases.home / "slots/blue").symlink_to(releases.path("a"))
-    for name in ("a", "b", "refused"):
+    for name in ("a", "b", "refused", "next"):
         (releases.home / "incoming" / f"{name}.tar.gz").touch()
-    assert sorted(releases.prune()) == ["b", "refused"]
+        os.utime(releases.home / "incoming" / f"{name}.tar.gz", (1000, 1000))
+    os.utime(releases.home / "incoming/next.tar.gz", (2000, 2000))
+    assert sorted(releases.prune(1500)) == ["b", "refused"]
     assert sorted(path.name for path in (releases.home / "releases").iterdir()) == ["a", "c", "d"]
-    assert {p.name for p in (releases.home / "incoming").iterdir()} == {"a.tar.gz"}
+    assert {p.name for p in (releases.home / "incoming").iterdir()} == {"a.tar.gz", "next.tar.gz"}
 
 
 def test_the_flag_file_says_which_slot_is_live(releases):
@@ -132,6 +134,32 @@ def test_a_full_disk_is_refused_before_anything_is_unpacked(releases):
     releases.settings["disk_free_mb"] = 10**9
     with pytest.raises(system.ReleaseError, match="MB free, this release needs 1000000002 MB"):
         build.Build(releases, "a", {}).check_disk()
+
+
+def test_a_release_that_fails_before_it_has_a_manifest_is_told_of_like_any_other(releases):
+    live(releases, "a")
+    (releases.path("a") / "release.json").write_text('{"commit": "c"}')
+    store.point(releases.home / "slots/blue", releases.path("a"))
+    order = {"settings": {**releases.settings, "disk_free_mb": 10**9}, "manifest": {"commit": "d"}}
+    (releases.home / "incoming/b.tar.gz").write_bytes(b"\0" * 24)
+    work = locked(releases)
+    with work.hold(), pytest.raises(system.ReleaseError, match="this release needs"):
+        deploy.Deploy(releases, work, "deploy", "b").run(["prepare"], order)
+    line = releases.ledger()[-1]
+    assert (line["to"], line["commit"], line["outcome"]) == ("b", "d", "refused")
+    assert line["phase"] == "prepare"
+    assert work.read() == {}
+
+
+def test_what_nobody_thought_of_is_told_of_like_any_other_failure(releases):
+    work = locked(releases)
+    with work.hold(), pytest.raises(system.ReleaseError, match="FileNotFoundError") as told:
+        deploy.Deploy(releases, work, "deploy", "b").run(
+            ["prepare"], {"settings": releases.settings, "manifest": {"commit": "d"}}
+        )
+    assert told.value.phase == "prepare"
+    assert "in check_disk" in told.value.detail
+    assert work.read() == {}
 
 
 def locked(releases, run="node/1/1", alive=("node/1/1",)):

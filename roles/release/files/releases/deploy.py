@@ -14,6 +14,7 @@ import contextlib
 import json
 import subprocess
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class Deploy:
             self.lock.save(phase=phase)
             began = time.monotonic()
             try:
-                getattr(self, phase)()
+                self.go_through(phase)
             except ReleaseError as error:
                 self.spend(phase, began)
                 self.give_up(phase, error)
@@ -65,6 +66,18 @@ class Deploy:
             "schema": self.state.get("schema"),
             "removed": self.state.get("removed", []),
         }
+
+    def go_through(self, phase: str) -> None:
+        """One phase; what nobody thought of ends it like any other failure."""
+        try:
+            getattr(self, phase)()
+        except (OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
+            raise ReleaseError(
+                phase,
+                f"{type(error).__name__}: {error}",
+                last_lines(traceback.format_exc()),
+                "see above; this is not foreseen. Deploy again once its cause is gone",
+            ) from error
 
     def begin(self, order: dict[str, Any] | None) -> None:
         self.order = order
@@ -81,6 +94,7 @@ class Deploy:
             **{"from": live, "action": self.action, "release": self.release},
             schema=[self.database.revision()] * 2,
             colour=self.store.live_colour(),
+            began=time.time(),
         )
 
     def spend(self, phase: str, began: float) -> None:
@@ -221,7 +235,7 @@ class Deploy:
             old.stop(old.names(overlap=True), wait=False)
         self.note_schema()
         self.write_ledger("live")
-        self.state["removed"] = self.store.prune()
+        self.state["removed"] = self.store.prune(self.state["began"])
         state = dict(self.state)
         self.lock.release()
         self.lock.state = state
@@ -242,8 +256,12 @@ class Deploy:
         if "colour" not in self.state or self.is_live():
             return False
         switched = self.state.get("switched", False)
+        if not switched:
+            if self.store.in_slot(self.new_colour) == self.release:
+                self.slots.stop(self.new_colour)
+            return False  # there may be no manifest yet that would tell of units
         new, old = self.units_of(self.new_colour, self.release), self.old_units()
-        if switched and self.old:
+        if self.old:
             self.store.publish_assets(self.old)
             self.slots.switch(self.state["colour"])
             new.stop([*new.names(overlap=False), *new.names(overlap=True)])
@@ -251,13 +269,11 @@ class Deploy:
             old.start([*old.names(overlap=True), *old.names(overlap=False)])
             old.start_timers()
             self.slots.retire(self.new_colour)
-        elif switched:  # the first release of all: there is nothing to go back to
+        else:  # the first release of all: there is nothing to go back to
             self.slots.retire(self.new_colour)
             new.stop([*new.names(overlap=False), *new.names(overlap=True)])
             (self.store.home / "slots" / self.new_colour).unlink()
-        elif self.store.in_slot(self.new_colour) == self.release:
-            self.slots.stop(self.new_colour)
-        return switched
+        return True
 
     def abort(self, reason: str) -> dict[str, Any]:
         """Give up because another host failed; nothing to do where this deploy is over already."""
