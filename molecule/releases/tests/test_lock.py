@@ -10,8 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import scenario
 import testinfra
-from scenario import INVENTORY, PROJECT, said, testhosts
+from scenario import INVENTORY, PROJECT, said
 
 HOME = "/srv/probe"
 LOCK = "/run/probe/deploy.json"
@@ -186,8 +187,8 @@ def test_a_lock_can_be_broken(live, server, deploy):
 
 def test_a_reboot_ends_a_lock(live, server, deploy):
     server.host.check_output(ELSEWHERE + server.live())
-    testhosts("kill", "web1")
-    testhosts("start", "web1")
+    scenario.testhosts("kill", "web1")
+    scenario.testhosts("start", "web1")
 
     def is_back():
         with suppress(RuntimeError, OSError):
