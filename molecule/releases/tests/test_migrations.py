@@ -103,10 +103,8 @@ def session(server, sql):
         "systemd-run --quiet --collect --unit=pergola-test-session --uid=probe psql -d probe -c %s",
         f"begin; {sql}; select pg_sleep(600)",
     )
-    held = (
-        "select count(*) from pg_stat_activity "
-        "where query like 'begin;%' and wait_event = 'PgSleep'"
-    )
+    holds = "query like 'begin;%' and wait_event = 'PgSleep'"
+    held = f"select count(*) from pg_stat_activity where {holds}"
     until = time.monotonic() + LIMIT
     while server.sql(held) != "1":
         assert time.monotonic() < until, "the other session never got what it wants"
@@ -115,6 +113,8 @@ def session(server, sql):
         yield
     finally:
         run("systemctl stop pergola-test-session.service")
+        # A session that sleeps does not see that its client is gone.
+        server.sql(f"select pg_terminate_backend(pid) from pg_stat_activity where {holds}")
 
 
 def no_limits_are_left(server):

@@ -85,7 +85,9 @@ class Database:
                 raise ReleaseError(
                     "migrate",
                     f"the database is not free for a migration: {holder}",
-                    hint="another deploy, perhaps from another host, is migrating it: wait for it",
+                    hint="another deploy, perhaps from another host, is migrating it: wait for it. "
+                    f"If you know that it is dead: sudo {self.store.home}/bin/release psql "
+                    "-c 'select pg_terminate_backend(PROCESS)', then deploy again",
                 )
             limits = self.store.settings["migrate_limits"]
             for name, seconds in limits.items():
