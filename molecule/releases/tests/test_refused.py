@@ -146,6 +146,34 @@ def test_a_migration_that_fails(attempt, before, server):
     assert "half_done" not in server.sql("select tablename from pg_tables")
 
 
+def test_a_migration_that_does_not_end(attempt, before, server):
+    found = attempt(
+        "note",
+        lambda _: "endless",
+        app_migrate_command="echo this one goes on and on; sleep 600",
+        app_migrate_timeout_seconds=3,
+    )
+    refused(found, before, server, "migrate")
+    assert "did not end within its time limit" in found.said
+    assert "this one goes on and on" in found.said
+
+
+def test_a_command_for_static_files_that_fails(attempt, before, server):
+    found = attempt("note", lambda _: "no files", app_static_command="echo no such files; exit 3")
+    refused(found, before, server, "prepare")
+    assert "could not run app_static_command: " in found.said
+    assert "ended with 3" in found.said
+    assert "no such files" in found.said
+
+
+def test_a_build_on_the_control_node_that_fails(attempt):
+    found = attempt("note", lambda _: "no build", app_build_command="echo nothing to build; exit 3")
+    assert found.took < LIMIT
+    assert "The build failed (exit 3)" in found.said
+    assert "| nothing to build" in found.said
+    assert "Setting: app_build_command" in found.said
+
+
 def test_a_lock_file_that_is_out_of_date(attempt, before, server, probe):
     (probe.path / "pyproject.toml").write_text(PYPROJECT.format(""))
     lock = ["uv", "lock", "--quiet", "--offline"]
