@@ -1,24 +1,28 @@
 #!/bin/sh
 # The floor: linkboard on a bare server by the commands that somebody would type who knows exactly
 # what they want. Same packages, settings, release and Uvicorn line as Pergola's; no check, no
-# sandbox, no firewall, no gate, no way back. Started by `provision`:
-#   floor.sh cold|deploy SSH_CONFIG HOST SOURCE COMMIT SETTINGS      on the control node
+# sandbox, no firewall, no gate, no way back. Started by `provision` and `deploy`:
+#   floor.sh cold|deploy|config SSH_CONFIG HOST SOURCE COMMIT SETTINGS [PAGE_SIZE]   on the control node
 # which copies itself, the release's archive and SETTINGS to the host and runs there:
-#   floor.sh on-host cold|deploy RELEASE
+#   floor.sh on-host cold|deploy|config RELEASE [PAGE_SIZE]
+# PAGE_SIZE is a value of the environment. `config` makes no archive and no virtual environment: it
+# is the live release with another value.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 home=/srv/linkboard
 
-control_node() { # WHAT SSH_CONFIG HOST SOURCE COMMIT SETTINGS
+control_node() { # WHAT SSH_CONFIG HOST SOURCE COMMIT SETTINGS [PAGE_SIZE]
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
-  mkdir "$work/code"
-  git -C "$4" archive "$5:sample_app" | tar --extract --directory "$work/code"
-  (cd "$work/code" && ./build)
-  tar --create --gzip --directory "$work/code" --file "$work/release.tar.gz" .
-  tar --create --directory "$here" floor.sh --directory "$6" . --directory "$work" release.tar.gz |
+  mkdir "$work/code" "$work/sent"
+  if [ "$1" != config ]; then
+    git -C "$4" archive "$5:sample_app" | tar --extract --directory "$work/code"
+    (cd "$work/code" && ./build)
+    tar --create --gzip --directory "$work/code" --file "$work/sent/release.tar.gz" .
+  fi
+  tar --create --directory "$here" floor.sh --directory "$6" . --directory "$work/sent" . |
     ssh -F "$2" "$3" "mkdir -p floor && tar --extract --directory floor &&
-      sudo sh floor/floor.sh on-host $1 $(printf %.12s "$5")"
+      sudo sh floor/floor.sh on-host $1 $(printf %.12s "$5")${7:+-$7 $7}"
 }
 
 cold() {
@@ -51,38 +55,68 @@ cold() {
 }
 
 deploy() {
-  release green
-  systemctl enable --quiet --now linkboard@green.socket linkboard@green.service
+  turn
+  release "$new"
+  take_over
+}
+
+config() {
+  turn
+  there=$home/releases/$release
+  mkdir -p "$there"
+  for part in code venv; do
+    ln -sfn "$(readlink -f "$home/slots/$old/$part")" "$there/$part"
+  done
+  environment
+  ln -sfn "$there" "$home/slots/$new"
+  take_over
+}
+
+turn() { # which colour serves, and which is to
+  old=blue new=green
+  grep -q blue.sock /etc/caddy/Caddyfile || { old=green new=blue; }
+}
+
+take_over() {
+  systemctl enable --quiet --now "linkboard@$new.socket" "linkboard@$new.service"
   # The socket queues the request until the application takes it: no need to ask twice.
   python3 -c 'import socket, sys
 asking = socket.socket(socket.AF_UNIX)
-asking.connect("/run/linkboard/green.sock")
+asking.connect("/run/linkboard/" + sys.argv[1] + ".sock")
 asking.send(b"GET /readyz HTTP/1.0\r\nHost: linkboard.localhost\r\n\r\n")
-sys.exit(b" 200 " not in asking.recv(100))'
-  sed -i s/blue.sock/green.sock/ /etc/caddy/Caddyfile
+sys.exit(b" 200 " not in asking.recv(100))' "$new"
+  sed -i "s/$old.sock/$new.sock/" /etc/caddy/Caddyfile
   systemctl reload caddy
+  # From here on the new release answers: the rest is not measured.
+  systemctl disable --quiet "linkboard@$old.socket" "linkboard@$old.service"
+  systemctl stop --no-block "linkboard@$old.socket" "linkboard@$old.service"
 }
 
 release() { # COLOUR
-  new=$home/releases/$release
-  mkdir -p "$new/code"
-  tar --extract --gzip --no-same-owner --directory "$new/code" --file "$here/release.tar.gz"
-  cat >"$new/environment" <<END
+  there=$home/releases/$release
+  mkdir -p "$there/code"
+  tar --extract --gzip --no-same-owner --directory "$there/code" --file "$here/release.tar.gz"
+  environment
+  cd "$there/code"
+  PATH=/opt/uv/bin:$PATH
+  uv venv --quiet --python /usr/bin/python3 "$there/venv"
+  uv pip sync --quiet --python "$there/venv" --require-hashes --compile-bytecode requirements.txt
+  uv pip install --quiet --python "$there/venv" --no-deps --offline --compile-bytecode .
+  set -a
+  . "$there/environment"
+  set +a
+  runuser -u linkboard -- "$there/venv/bin/linkboard" db upgrade
+  "$there/venv/bin/linkboard" assets "$home/assets"
+  ln -sfn "$there" "$home/slots/$1"
+}
+
+environment() {
+  cat >"$there/environment" <<END
 LINKBOARD_DATABASE_URL="postgresql+asyncpg:///linkboard?host=/run/postgresql"
 PERGOLA_RELEASE="$release"
 WEB_CONCURRENCY="2"
+${page_size:+LINKBOARD_PAGE_SIZE="$page_size"}
 END
-  cd "$new/code"
-  PATH=/opt/uv/bin:$PATH
-  uv venv --quiet --python /usr/bin/python3 "$new/venv"
-  uv pip sync --quiet --python "$new/venv" --require-hashes --compile-bytecode requirements.txt
-  uv pip install --quiet --python "$new/venv" --no-deps --offline --compile-bytecode .
-  set -a
-  . "$new/environment"
-  set +a
-  runuser -u linkboard -- "$new/venv/bin/linkboard" db upgrade
-  "$new/venv/bin/linkboard" assets "$home/assets"
-  ln -sfn "$new" "$home/slots/$1"
 }
 
 units() {
@@ -133,7 +167,7 @@ if [ "${1:-}" = on-host ]; then
   set -a
   . /etc/environment
   set +a
-  what=$2 release=$3
+  what=$2 release=$3 page_size=${4:-}
   "$what"
 else
   control_node "$@"
