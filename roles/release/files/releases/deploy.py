@@ -39,6 +39,7 @@ class Deploy:
         self.slots, self.database = Slots(store), Database(store)
         self.order: dict[str, Any] | None = None
         self.changed = False
+        self.began = time.monotonic()
 
     @property
     def state(self) -> dict[str, Any]:
@@ -50,14 +51,14 @@ class Deploy:
         self.begin(order)
         for phase in phases:
             self.lock.save(phase=phase)
-            began = time.monotonic()
+            self.began = time.monotonic()
             try:
                 self.go_through(phase)
             except ReleaseError as error:
-                self.spend(phase, began)
+                self.spend(phase)
                 self.give_up(phase, error)
                 raise
-            self.spend(phase, began)
+            self.spend(phase)
         return {
             "changed": self.changed,
             "live": self.store.live(),
@@ -97,9 +98,11 @@ class Deploy:
             began=time.time(),
         )
 
-    def spend(self, phase: str, began: float) -> None:
-        seconds = self.state.setdefault("seconds", {})
-        seconds[phase] = round(seconds.get(phase, 0) + time.monotonic() - began, 2)
+    def spend(self, phase: str) -> None:
+        """Add to a phase's seconds what passed since its start or the last call."""
+        seconds, now = self.state.setdefault("seconds", {}), time.monotonic()
+        seconds[phase] = round(seconds.get(phase, 0) + now - self.began, 2)
+        self.began = now
 
     @property
     def old(self) -> str | None:
@@ -234,6 +237,7 @@ class Deploy:
             old = self.old_units()
             old.stop(old.names(overlap=True), wait=False)
         self.note_schema()
+        self.spend("drain")
         self.write_ledger("live")
         self.state["removed"] = self.store.prune(self.state["began"])
         state = dict(self.state)
