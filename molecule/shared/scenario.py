@@ -181,6 +181,36 @@ def testhosts(verb: str, name: str) -> None:
     )
 
 
+def described(
+    folder: Path, groups: dict[str, list[str]], settings: dict[str, Any], **connection: str
+) -> Path:
+    """Write an inventory of test hosts as a user would; return its file of hosts.
+
+    `connection` are variables of Ansible that all hosts get.
+    """
+    made = {host["name"]: host for host in json.loads((RUN / "hosts.json").read_text())["hosts"]}
+
+    def reached(name: str) -> dict[str, str]:
+        return {
+            "ansible_host": made[name]["address"],
+            "ansible_user": made[name]["user"],
+            "ansible_private_key_file": made[name]["identity_file"],
+            "ansible_ssh_common_args": f"-o UserKnownHostsFile={RUN}/known_hosts "
+            "-o IdentitiesOnly=yes -o StrictHostKeyChecking=yes -o LogLevel=ERROR "
+            f"-o ControlPath={RUN}/{settings['app_name']}-{name}",
+            **connection,
+        }
+
+    children = {
+        group: {"hosts": {name: reached(name) for name in names}} for group, names in groups.items()
+    }
+    (folder / "group_vars/servers").mkdir(parents=True, exist_ok=True)
+    # JSON is YAML too.
+    (folder / "group_vars/servers/settings.yml").write_text(json.dumps(settings, indent=1))
+    (folder / "hosts.yml").write_text(json.dumps({"servers": {"children": children}}, indent=1))
+    return folder / "hosts.yml"
+
+
 class Repository:
     """A git repository of an application, which the tests change and commit."""
 

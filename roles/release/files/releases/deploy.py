@@ -206,6 +206,7 @@ class Deploy:
     def switch(self) -> None:
         if self.is_live():
             return
+        self.changed = True
         new, old = self.units_of(self.new_colour, self.release), self.old_units()
         self.store.publish_assets(self.release)
         new.install()
@@ -232,6 +233,7 @@ class Deploy:
         if self.is_live():
             self.lock.release()
             return
+        self.changed = True
         if self.old:
             self.slots.retire(self.state["colour"])
             old = self.old_units()
