@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -407,6 +408,22 @@ def test_a_schedule_runs_on_the_first_server_unless_it_is_for_all(releases, unit
     assert made.timers() == ["notes.all.timer"]
 
 
+def test_units_are_current_when_files_processes_and_timers_are(releases, unit_files, monkeypatch):
+    states = {"notes.worker.blue.service": "active", "notes.nightly.timer": "active"}
+
+    def systemctl(verb, *arguments):
+        said = "\n\n".join(states[name] for name in arguments if name in states)
+        return SimpleNamespace(stdout=said) if verb == "show" else None
+
+    monkeypatch.setattr(units, "systemctl", systemctl)
+    made = with_units(releases, "a", [WORKER], [NIGHTLY])
+    assert not made.is_current(), "no files yet"
+    made.install()
+    assert made.is_current()
+    states["notes.worker.blue.service"] = "inactive"
+    assert not made.is_current()
+
+
 def test_units_that_no_slot_has_any_more_are_removed_and_those_of_another_app_stay(
     releases, unit_files
 ):
@@ -511,7 +528,7 @@ def baking(tmp_path, monkeypatch):
     told = {"NRestarts": "0", "ActiveState": "active"}
     monkeypatch.setattr(bake, "show", lambda unit, name: told[name])
 
-    def watch(*looks, **more):
+    def watch(*looks, hidden=lambda: False, **more):
         todo = list(looks)
 
         def sleep(seconds):
@@ -521,7 +538,7 @@ def baking(tmp_path, monkeypatch):
             told.update(more)
 
         monkeypatch.setattr(bake.time, "sleep", sleep)
-        return bake.Bake(log, "notes@blue.service", 0.2, 10).watch()
+        return bake.Bake(log, "notes@blue.service", 0.2, 10, hidden).watch()
 
     return watch
 
@@ -539,6 +556,13 @@ def test_a_bake_gives_up_when_too_many_answers_are_errors(baking):
 def test_a_bake_reads_a_line_that_was_written_in_two_pieces(baking):
     whole = line(500)
     assert baking(whole[:20], whole[20:]) == {"answers": 1, "errors": 1}
+
+
+def test_a_bake_does_not_count_the_maintenance_page(baking):
+    hidden = iter([True, True])
+    looks = (line(503) * 9, line(503) * 9 + line(500), line(503))
+    seen = baking(*looks, hidden=lambda: next(hidden, False))
+    assert seen == {"answers": 2, "errors": 2}, "the last 503 was the release's own"
 
 
 def test_a_bake_gives_up_when_the_release_was_started_again(baking):

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -22,6 +23,8 @@ class Bake:
     unit: str
     seconds: float
     limit_percent: float
+    # Whether Caddy answers 503 with the maintenance page, which says nothing about the release.
+    hidden: Callable[[], bool] = lambda: False
 
     def watch(self) -> dict[str, int]:
         """Return the numbers seen; ReleaseError as soon as the release is not to be trusted."""
@@ -30,6 +33,7 @@ class Bake:
         total, errors, rest = 0, 0, b""
         shown: list[str] = []
         until = time.monotonic() + self.seconds
+        was_hidden = self.hidden()
         while time.monotonic() < until:
             time.sleep(LOOK_EVERY)
             if show(self.unit, "NRestarts") != "0" or show(self.unit, "ActiveState") == "failed":
@@ -42,8 +46,13 @@ class Bake:
                 log.seek(offset)
                 *lines, rest = (rest + log.read()).split(b"\n")
                 offset = log.tell()
+            is_hidden = self.hidden()
+            of_page = HTTPStatus.SERVICE_UNAVAILABLE if is_hidden or was_hidden else None
+            was_hidden = is_hidden
             for line in lines:
                 status, what = answer(line)
+                if status == of_page:
+                    continue
                 total += status > 0
                 if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                     errors += 1

@@ -23,9 +23,10 @@ from releases.bake import Bake
 from releases.build import Build, keep_settings
 from releases.database import UNKNOWN, Database
 from releases.lock import Lock
+from releases.maintenance import Maintenance
 from releases.slots import Slots
 from releases.store import Store, other
-from releases.system import NICE, ReleaseError, ended, last_lines, limited, write
+from releases.system import NICE, ReleaseError, ended, last_lines, left, limited, write
 from releases.units import Units, transient
 
 PHASES = ("prepare", "migrate", "gate", "switch", "bake", "drain")
@@ -38,7 +39,7 @@ class Deploy:
         self.store, self.lock, self.action, self.release = store, lock, action, release
         self.slots, self.database = Slots(store), Database(store)
         self.order: dict[str, Any] | None = None
-        self.changed = False
+        self.changed, self.trouble = False, ""
         self.began = time.monotonic()
 
     @property
@@ -197,14 +198,29 @@ class Deploy:
         if not self.store.is_ready(self.release):
             raise ReleaseError("gate", f"release {self.release} was never prepared completely")
         if self.is_live():
-            self.slots.stop(other(self.state["colour"]))  # left over when a run died before drain
+            self.put_away(other(self.state["colour"]))
             return
         self.changed = True
         self.slots.reread()
         self.slots.start(self.new_colour, self.release)
 
+    def put_away(self, colour: str) -> None:
+        """Stop what is left of a slot when a run died before its drain, now and for each boot."""
+        units = self.units_of(colour, self.store.in_slot(colour)).all_names()
+        if left(*self.slots.units(colour), *units):
+            self.changed = True
+            self.slots.retire(colour)
+            self.slots.stop(colour)
+            Units.stop(units)
+
     def switch(self) -> None:
         if self.is_live():
+            units = self.old_units()
+            if not units.is_current():  # a run died between the flip and its end
+                self.changed = True
+                units.install()
+                units.start(units.all_names())
+                units.start_timers()
             return
         self.changed = True
         new, old = self.units_of(self.new_colour, self.release), self.old_units()
@@ -226,6 +242,7 @@ class Deploy:
             self.store.unit(self.new_colour),
             settings["bake_seconds"],
             settings["bake_error_percent"],
+            lambda: Maintenance(self.store).state() != "off",
         ).watch()
         self.lock.save(baked=seen)
 
@@ -253,7 +270,9 @@ class Deploy:
         went_back = self.go_back()
         if phase in ("migrate", "gate", "switch", "bake"):
             self.note_schema()
-        error.detail = "\n".join(filter(None, [error.detail, self.told_about_schema()]))
+        error.detail = "\n".join(
+            filter(None, [error.detail, self.trouble, self.told_about_schema()])
+        )
         self.write_ledger("returned" if went_back else "refused", phase=phase, reason=error.reason)
         self.lock.release()
 
@@ -272,7 +291,10 @@ class Deploy:
             self.slots.switch(self.state["colour"])
             new.stop([*new.names(overlap=False), *new.names(overlap=True)])
             old.install()
-            old.start([*old.names(overlap=True), *old.names(overlap=False)])
+            try:
+                old.start([*old.names(overlap=True), *old.names(overlap=False)])
+            except ReleaseError as error:  # all the rest must be put back nevertheless
+                self.trouble = f"AND OF THE RELEASE THAT SERVES AGAIN {error.reason}"
             old.start_timers()
             self.slots.retire(self.new_colour)
         else:  # the first release of all: there is nothing to go back to

@@ -36,6 +36,16 @@ def show(unit: str, name: str) -> str:
     return systemctl("show", "--property", name, "--value", unit).stdout.strip()
 
 
+def left(*units: str) -> list[str]:
+    """Those of some units that run, or would at the next boot."""
+    found = []
+    for unit in units:
+        shown = systemctl("show", "--property=ActiveState,UnitFileState", "--value", unit).stdout
+        if {"active", "activating", "enabled"} & set(shown.split()):
+            found.append(unit)
+    return found
+
+
 def journal(unit: str) -> str:
     """The first and the last lines that the unit's latest invocation wrote."""
     invocation = show(unit, "InvocationID")

@@ -159,6 +159,21 @@ class Units:
             if not schedule["suspended"] and (first or schedule["every_host"])
         ]
 
+    def all_names(self) -> list[str]:
+        return list(map(self.process_unit, self.processes))
+
+    def is_current(self) -> bool:
+        """Whether files, processes and timers are as this release wants them."""
+        for name, text in self.files().items():
+            path = UNITS / name
+            if not path.exists() or path.read_text() != text:
+                return False
+        wanted = [*self.all_names(), *self.timers()]
+        if not wanted:
+            return True
+        states = systemctl("show", "--property=ActiveState", "--value", *wanted).stdout.split()
+        return states == ["active"] * len(wanted)
+
     def install(self) -> None:
         """Write this release's units, remove those that no release of a slot has any more."""
         files, app = self.files(), self.store.app
@@ -166,7 +181,7 @@ class Units:
         kept = set(files)
         beside = other(self.colour)
         old = Units(self.store, beside, self.store.in_slot(beside))
-        kept |= set(map(old.process_unit, old.processes))
+        kept |= set(old.all_names())
         removed = sorted(there - kept)
         if removed:
             systemctl("disable", "--now", *removed)
