@@ -581,6 +581,15 @@ def test_what_is_no_length_of_time_is_refused(text):
         maintenance.seconds(text)
 
 
+def test_a_long_reason_stays_in_its_line_of_the_table(releases, monkeypatch):
+    monkeypatch.setattr(store, "show", lambda unit, name: "active")
+    reason = "the migration `python -c 'a\nb'` failed " + "word " * 50
+    releases.record("deploy", "a", "refused", reason=reason)
+    _, line, *_ = tables.releases(releases).splitlines()
+    assert "python -c 'a b'` failed word" in line
+    assert line.endswith("word …")
+
+
 def test_the_table_shows_schema_outcome_and_reason(releases, monkeypatch):
     monkeypatch.setattr(store, "show", lambda unit, name: "active")
     live(releases, "a", **schema(None, "1"), seconds={"gate": 1.25})

@@ -1,18 +1,20 @@
 """The ledger for people."""
 
 import json
+import textwrap
 from typing import Any
 
 from releases.store import Store
 
 COLUMNS = ("when (UTC)", "what", "release", "commit", "who", "schema", "s", "outcome")
 SHOWN = 30
+REASON_LENGTH = 100
 
 
 def row(entry: dict[str, Any]) -> tuple[str, ...]:
     before, after = entry.get("schema") or [None, None]
     schema = (after or "-") if before == after else f"{before or '-'} > {after or '-'}"
-    reason = entry.get("reason", "")
+    reason = textwrap.shorten(entry.get("reason", ""), REASON_LENGTH, placeholder=" …")
     phase = f" in {entry['phase']}" if entry.get("phase") else ""
     return (
         entry["time"][:16].replace("T", " "),
