@@ -20,7 +20,7 @@ def seen(probe, server, deploy, environment):
     made = {}
     for name in ("first", "second"):
         probe.commit("note", f"rollback {name}", f"The {name} of two good ones")
-        deploy(**environment(ROLLBACK=name))
+        deploy(**environment(PROBE_ROLLBACK=name))
         made[name] = server.live()
     probe.commit("note", "bad", "A bad one")
     made["refusal"] = said(deploy(fails=True, app_asgi="probe:no_such_app"))
@@ -84,7 +84,7 @@ def test_a_rollback_goes_through_the_gate(seen, server, site, rollback):
 
 
 def test_a_rollback_can_take_todays_settings(seen, server, site, probe, rollback, environment):
-    rollback(env="current", app_source=str(probe.path), **environment(ROLLBACK="today"))
+    rollback(env="current", app_source=str(probe.path), **environment(PROBE_ROLLBACK="today"))
 
     live = server.live()
     assert site.release() == live
