@@ -167,6 +167,17 @@ def locked(releases, run="node/1/1", alive=("node/1/1",)):
     return lock.Lock(releases, run, alive, "deploy of a")
 
 
+def test_what_each_phase_took_is_known_to_the_last_one(releases, monkeypatch):
+    """Also when each of them is a call of its own, as with several hosts."""
+    for phase in ("prepare", "gate"):
+        monkeypatch.setattr(deploy.Deploy, phase, lambda self: None)
+    for phases in (["prepare"], ["gate"]):
+        held = locked(releases)
+        with held.hold():
+            said = deploy.Deploy(releases, held, "deploy", "a").run(phases, None)
+    assert set(said["seconds"]) == {"prepare", "gate"}
+
+
 def test_a_deploy_keeps_the_lock_from_one_phase_to_the_next(releases):
     with locked(releases).hold():
         pass

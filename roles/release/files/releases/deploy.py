@@ -60,6 +60,8 @@ class Deploy:
                 self.give_up(phase, error)
                 raise
             self.spend(phase)
+            if phase != "drain":  # that gave the lock back
+                self.lock.save()
         return {
             "changed": self.changed,
             "live": self.store.live(),
