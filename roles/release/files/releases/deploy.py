@@ -412,17 +412,16 @@ def plan_facts(store: Store) -> dict[str, Any]:
     if live is None:
         return {"changed": False, "live": None}
     manifest = store.manifest(live)
-    names = ("uv.lock", "requirements.txt")
-    locks = [store.path(live) / "code" / name for name in names]
-    lock = next((path for path in locks if path.exists()), None)
+    name = "uv.lock" if manifest.get("installer") == "uv-lock" else "requirements.txt"
+    lock = store.path(live) / "code" / name
     own = ("id", "commit", "describe", "date", "processes", "schedules", "environment_names")
     return {
         "changed": False,
         "live": {
             **{name: manifest.get(name) for name in own},
             "environment": manifest.get("environment_names", []),
-            "lock": lock.read_text() if lock else "",
-            "lock_name": lock.name if lock else "",
+            "lock": lock.read_text() if lock.exists() else None,
+            "lock_name": name,
             "revision": Database(store).revision(),
             "slot": store.live_colour(),
             "config": {
