@@ -1,13 +1,24 @@
-"""What a schedule runs: `python job.py NAME SECONDS`."""
+"""What a schedule runs: `python job.py NAME SECONDS`, or a name of a file instead to wait for."""
 
 import os
 import sys
 import time
 from pathlib import Path
 
-LOG = Path(os.environ["STATE_DIRECTORY"]) / f"job-{sys.argv[1]}.log"
-for what, pause in (("started", float(sys.argv[2])), ("done", 0)):
+STATE = Path(os.environ["STATE_DIRECTORY"])
+name, until = sys.argv[1:]
+
+
+def say(what: str) -> None:
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
-    with LOG.open("a") as log:
+    with (STATE / f"job-{name}.log").open("a") as log:
         log.write(f"{now:.2f} {os.environ['PERGOLA_RELEASE']} {what}\n")
-    time.sleep(pause)
+
+
+say("started")
+if until.isdecimal():
+    time.sleep(int(until))
+else:
+    while not (STATE / until).exists():
+        time.sleep(0.1)
+say("done")
