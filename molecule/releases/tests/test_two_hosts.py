@@ -193,8 +193,9 @@ def test_a_server_that_is_switched_goes_back_when_a_later_one_fails(pair, before
     pair.is_whole(before)
     for server in pair.servers.values():
         assert server.ledger()[-1]["outcome"] == "returned"
-        assert server.host.run("ls /etc/systemd/system/pair.*").rc != 0
-    assert pair.servers["app1"].host.run("pgrep --full 'worker.py pair'").rc != 0
+        wanted = "find /etc/systemd/system -name 'pair.*' -type l"
+        assert server.host.check_output(wanted) == "", "the worker would start at the next boot"
+    assert pair.servers["app1"].host.run("pgrep --full 'worker[.]py pair'").rc != 0
 
 
 def test_a_release_that_fails_on_the_first_is_never_tried_on_the_second(pair, before):
