@@ -1,8 +1,10 @@
 """Two servers of one application: all of them change, or none does."""
 
 import re
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -106,6 +108,24 @@ class Pair:
                 time.sleep(0.5)
             failed = server.host.check_output("systemctl list-units --failed --plain --no-legend")
             assert failed == ""
+
+
+@contextmanager
+def cable_pulled(name):
+    """A server without network; at the end it has it again, and answers."""
+    scenario.testhosts("cut", name)
+    try:
+        yield
+    finally:
+        scenario.testhosts("join", name)
+        until = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection((address(name), 443), timeout=5).close()
+                break
+            except OSError:
+                assert time.monotonic() < until, f"{name} does not answer any more"
+                time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")
@@ -213,11 +233,8 @@ def test_a_release_that_fails_on_the_first_is_never_tried_on_the_second(pair, be
 def test_a_server_that_cannot_be_reached_stops_the_deploy(pair, before):
     app1 = pair.servers["app1"]
     lines, kept = len(app1.ledger()), app1.kept()
-    scenario.testhosts("cut", "app2")
-    try:
+    with cable_pulled("app2"):
         pair.deploy(fails=True)
-    finally:
-        scenario.testhosts("join", "app2")
     pair.is_whole(before)
     assert (len(app1.ledger()), app1.kept()) == (lines, kept)
 
@@ -230,11 +247,8 @@ def test_a_server_that_is_lost_half_way_brings_the_other_back(pair, before):
         while pair.switched("app1") == switched and not deploy.done():
             assert time.monotonic() < until, "app1 was not switched"
             time.sleep(0.5)
-        scenario.testhosts("cut", "app2")
-        try:
+        with cable_pulled("app2"):
             said = deploy.result()
-        finally:
-            scenario.testhosts("join", "app2")
 
     assert "app2: could not be reached" in said
     assert pair.answers("app1") == pair.answers("app2") == before
