@@ -319,6 +319,11 @@ def test_the_gate_stays_shut_when_the_process_is_gone(run_dir, monkeypatch):
     assert "no answer to GET /readyz" in (run_dir / "blue.answer").read_text()
 
 
+def test_a_report_always_says_what_to_do_next(releases):
+    told = cli.report(releases, system.ReleaseError("prepare", "it broke"), None)
+    assert f"next: mend that and run again; sudo {releases.home}/bin/release releases" in told
+
+
 def test_a_report_answers_the_questions_in_their_order(releases, monkeypatch):
     monkeypatch.setattr(store, "show", lambda unit, name: "active")
     kept(releases, "a")

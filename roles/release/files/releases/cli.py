@@ -29,8 +29,8 @@ def report(store: Store, error: ReleaseError, release: str | None) -> str:
     if error.detail:
         lines.append(error.detail)
     lines.append(f"live now: {store.describe_live()}")
-    if error.hint:
-        lines.append(f"next: {error.hint}")
+    usual = f"mend that and run again; sudo {store.home}/bin/release releases shows what was tried"
+    lines.append(f"next: {error.hint or usual}")
     return "\n".join(lines)
 
 
