@@ -23,7 +23,7 @@ from pathlib import Path
 import asyncpg
 
 SCHEMA = {schema}
-STATE = "NoNewPrivs", "Seccomp", "CapBnd", "CapEff", "Uid", "Gid"
+STATE = "NoNewPrivs", "Seccomp", "Seccomp_filters", "CapBnd", "CapEff", "Uid", "Gid"
 
 
 def writable(path):
@@ -47,6 +47,7 @@ async def main():
         "unit": Path("/proc/self/cgroup").read_text().strip().rpartition("/")[2],
         "state": {{name: status[name].split() for name in STATE}},
         "directory": os.getcwd(),
+        "read_only": bool(os.statvfs("/usr").f_flag & os.ST_RDONLY),
         "writable": [path for path in ("/etc/x", "/srv/probe/x", "x", "/tmp/x") if writable(path)],
         "lock_timeout": await connection.fetchval("show lock_timeout"),
         "statement_timeout": await connection.fetchval("show statement_timeout"),
@@ -215,6 +216,7 @@ def test_a_migration_runs_once_as_the_new_release_in_the_sandbox_of_its_slots(
     assert told["credentials"] == ["app_token"]
     assert told["directory"] == f"{HOME}/releases/{migrated['release']}/code"
     assert told["unit"].startswith("run-"), "it is no transient unit"
+    assert told["read_only"], "the system is not mounted read-only there"
     assert told["writable"] == ["/tmp/x"]
     slot = server.host.check_output(f"systemctl show -P MainPID {server.slot()}")
     status = server.host.file(f"/proc/{slot}/status").content_string
