@@ -120,7 +120,7 @@ def test_a_page_of_ones_own_is_shown_as_it_is(maintenance, site, tmp_path):
     maintenance("on", release_maintenance_page=str(page))
     answer = site.get("/")
     assert answer.status_code == 503
-    assert answer.text == page.read_text()
+    assert answer.text.strip() == page.read_text().strip()
     assert "<title>Ours" not in site.get("/", headers=HTMX).text
 
 
