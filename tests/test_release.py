@@ -15,7 +15,19 @@ import pytest
 FILES = Path(__file__).parent.parent / "roles/release/files"
 sys.path.insert(0, str(FILES))
 
-from releases import bake, build, cli, deploy, lock, maintenance, store, system, tables, units  # noqa: E402
+from releases import (
+    bake,
+    build,
+    cli,
+    deploy,
+    lock,
+    maintenance,
+    slots,
+    store,
+    system,
+    tables,
+    units,
+)  # noqa: E402
 
 GATE = Path(__file__).parent.parent / "roles/app/files/gate.py"
 spec = importlib.util.spec_from_file_location("gate", GATE)
@@ -438,6 +450,20 @@ def test_units_are_current_when_files_processes_and_timers_are(releases, unit_fi
     assert made.is_current()
     states["notes.worker.blue.service"] = "inactive"
     assert not made.is_current()
+
+
+def test_what_a_death_left_of_the_other_slot_is_put_away(releases, unit_files, monkeypatch):
+    with_units(releases, "a", [WORKER], colour="green")
+    told = []
+    monkeypatch.setattr(deploy, "left", lambda *names: names[1:])
+    for module in (units, slots):
+        monkeypatch.setattr(module, "systemctl", lambda *words: told.append(words))
+    work = deploy.Deploy(releases, locked(releases), "deploy", "b")
+    work.put_away("green")
+    assert work.changed
+    assert ("disable", "notes@green.socket", "notes@green.service") in told
+    assert ("disable", "notes.worker.green.service") in told
+    assert ("stop", "--no-block", "notes.worker.green.service") in told
 
 
 def test_units_that_no_slot_has_any_more_are_removed_and_those_of_another_app_stay(

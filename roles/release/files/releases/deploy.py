@@ -208,12 +208,12 @@ class Deploy:
 
     def put_away(self, colour: str) -> None:
         """Stop what is left of a slot when a run died before its drain, now and for each boot."""
-        units = self.units_of(colour, self.store.in_slot(colour)).all_names()
-        if left(*self.slots.units(colour), *units):
+        units = self.units_of(colour, self.store.in_slot(colour))
+        # Not the socket: it stays until its service has ended, which a drain does not wait for.
+        if left(self.store.unit(colour), *units.all_names()):
             self.changed = True
             self.slots.retire(colour)
-            self.slots.stop(colour)
-            Units.stop(units)
+            units.stop(units.all_names(), wait=False)
 
     def switch(self) -> None:
         if self.is_live():
