@@ -15,7 +15,7 @@ import pytest
 FILES = Path(__file__).parent.parent / "roles/release/files"
 sys.path.insert(0, str(FILES))
 
-from releases import (
+from releases import (  # noqa: E402
     bake,
     build,
     cli,
@@ -27,7 +27,7 @@ from releases import (
     system,
     tables,
     units,
-)  # noqa: E402
+)
 
 GATE = Path(__file__).parent.parent / "roles/app/files/gate.py"
 spec = importlib.util.spec_from_file_location("gate", GATE)
