@@ -38,6 +38,7 @@ bench: ## Measure against floors of the same run
 	@scripts/setup.sh test
 	benchmarks/provision
 	benchmarks/deploy
+	benchmarks/serving
 
 lock: ## Pin the Python tools anew, with hashes
 	for file in requirements requirements-dev; do uv pip compile --quiet --upgrade --universal --python-version 3.11 \

@@ -22,6 +22,7 @@ from releases import (  # noqa: E402
     deploy,
     lock,
     maintenance,
+    rollback,
     slots,
     store,
     system,
@@ -130,13 +131,13 @@ def test_rolling_back_without_an_earlier_good_release_is_refused(releases):
     live(releases, "a")
     (releases.home / "slots/blue").symlink_to(releases.path("a"))
     with pytest.raises(system.ReleaseError, match="no earlier good release"):
-        deploy.choose(releases, "", force=False)
+        rollback.choose(releases, "", force=False)
 
 
 def test_an_unknown_release_is_refused_with_those_that_there_are(releases):
     kept(releases, "a", "b")
     with pytest.raises(system.ReleaseError) as refused:
-        deploy.choose(releases, "nonsense", force=False)
+        rollback.choose(releases, "nonsense", force=False)
     assert "nonsense" in refused.value.reason
     assert "a, b" in refused.value.detail
 
@@ -512,7 +513,7 @@ def at(monkeypatch):
     """The revision that the database is at."""
 
     def be(revision):
-        monkeypatch.setattr(deploy.Database, "revision", lambda self: revision)
+        monkeypatch.setattr(rollback.Database, "revision", lambda self: revision)
 
     return be
 
@@ -535,27 +536,27 @@ def two(releases):
 
 def test_a_rollback_on_the_same_schema_goes_to_the_last_good_release(two, at):
     at("1")
-    assert deploy.choose(two(), "", force=False)["id"] == "a"
+    assert rollback.choose(two(), "", force=False)["id"] == "a"
 
 
 def test_a_rollback_across_a_schema_is_refused_and_says_who_changed_it(two, at):
     at("2")
     with pytest.raises(system.ReleaseError, match="at revision 2, a was made for 1") as refused:
-        deploy.choose(two(), "", force=False)
+        rollback.choose(two(), "", force=False)
     assert "migrated since by: b" in refused.value.detail
     assert "release_force=true" in refused.value.hint
 
 
 def test_a_rollback_across_a_schema_is_allowed_when_marked_or_forced(two, at):
     at("2")
-    assert deploy.choose(two(backward_compatible=True), "", force=False)["id"] == "a"
-    assert deploy.choose(two(), "", force=True)["id"] == "a"
+    assert rollback.choose(two(backward_compatible=True), "", force=False)["id"] == "a"
+    assert rollback.choose(two(), "", force=True)["id"] == "a"
 
 
 def test_a_schema_that_somebody_else_changed_is_not_excused_by_a_mark(two, at):
     at("3")
     with pytest.raises(system.ReleaseError, match="at revision 3"):
-        deploy.choose(two(backward_compatible=True), "", force=False)
+        rollback.choose(two(backward_compatible=True), "", force=False)
 
 
 def line(status, path="/"):

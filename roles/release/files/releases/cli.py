@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from releases import deploy, maintenance, system, tables
+from releases import deploy, facts, maintenance, rollback, system, tables
 from releases.database import Database
 from releases.lock import HERE, Lock
 from releases.store import Store
-from releases.system import ReleaseError, show
+from releases.system import ReleaseError
 from releases.units import transient
 
 
@@ -32,19 +32,6 @@ def report(store: Store, error: ReleaseError, release: str | None) -> str:
     usual = f"mend that and run again; sudo {store.home}/bin/release releases shows what was tried"
     lines.append(f"next: {error.hint or usual}")
     return "\n".join(lines)
-
-
-def status(store: Store) -> dict[str, Any]:
-    return {
-        "app": store.app,
-        "host": socket.gethostname(),
-        "live": store.live(),
-        "slot": store.live_colour(),
-        "state": show(store.unit(store.live_colour()), "ActiveState"),
-        "maintenance": maintenance.Maintenance(store).state(),
-        "good": store.good(),
-        "ledger": store.ledger()[-10:],
-    }
 
 
 def in_live_release(store: Store, command: list[str]) -> int:
@@ -131,12 +118,12 @@ def locked(store: Store, options: argparse.Namespace) -> dict[str, Any]:
     release = getattr(options, "release", "")
     if options.verb == "rollback":
         options.action = "rollback"
-        release = deploy.choose(store, options.release, options.force)["id"]
+        release = rollback.choose(store, options.release, options.force)["id"]
         options.phases = "gate,switch,bake,drain"
     lock = Lock(store, options.run, options.alive.split(","), f"{options.action} of {release}")
     order = None
     if options.verb == "do" and "prepare" in options.phases.split(","):
-        order = deploy.loads(sys.stdin.read())
+        order = json.loads(sys.stdin.read() or "null")
         if order:  # nothing is known of this host before the first deploy
             store.__dict__.setdefault("settings", order["settings"])
     if options.verb == "abort" and lock.read().get("run") != options.run:
@@ -154,11 +141,11 @@ def other_verbs(store: Store, options: argparse.Namespace) -> dict[str, Any] | s
     on = getattr(options, "state", "") == "on"
     page, pause = maintenance.Maintenance(store), maintenance.Pause(store)
     given: dict[str, Callable[[], dict[str, Any] | str | int]] = {
-        "status": lambda: status(store),
+        "status": lambda: facts.status(store),
         "releases": lambda: tables.releases(store),
         "show": lambda: tables.release(store, options.release),
-        "choose": lambda: deploy.choose(store, options.release, options.force),
-        "plan": lambda: deploy.plan_facts(store),
+        "choose": lambda: rollback.choose(store, options.release, options.force),
+        "plan": lambda: facts.for_plan(store),
         "unlock": lambda: unlock(store),
         "run": lambda: in_live_release(store, options.command),
         "shell": lambda: in_live_release(store, ["bash", "--norc"]),

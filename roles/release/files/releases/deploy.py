@@ -11,7 +11,6 @@ A phase may be killed at any point. Until `drain` the old slot runs, so going ba
 """
 
 import contextlib
-import json
 import subprocess
 import time
 import traceback
@@ -358,81 +357,3 @@ class Deploy:
 
     def old_units(self) -> Units:
         return self.units_of(self.state["colour"], self.old)
-
-
-def choose(store: Store, wanted: str, force: bool) -> dict[str, Any]:
-    """The release to roll back to: the one named, or the last good one that is not live."""
-    live = store.live()
-    good = [candidate for candidate in store.good() if candidate != live]
-    if not wanted and not good:
-        raise ReleaseError(
-            "rollback",
-            "there is no earlier good release to go back to",
-            hint=f"sudo {store.home}/bin/release releases shows those that are kept",
-        )
-    chosen = wanted or good[0]
-    manifest = store.manifest(chosen)  # refuses an unknown one by name
-    if not store.is_ready(chosen):
-        raise ReleaseError("rollback", f"release {chosen} was never prepared completely")
-    if not force and chosen != live:
-        refuse_across_schema(store, chosen)
-    return {"changed": False, "id": chosen, "commit": manifest["commit"], "from": live}
-
-
-def refuse_across_schema(store: Store, chosen: str) -> None:
-    """Refuse to put a release on a schema that it may not know.
-
-    It is allowed when every deploy since that changed the schema was marked backward-compatible.
-    """
-    now = Database(store).revision()
-    then, changes = None, []
-    for line in store.ledger():
-        before, after = line.get("schema") or (None, None)
-        if line["to"] == chosen and line["outcome"] == "live":
-            then, changes = after, []
-        elif before != after:
-            changes.append(line)
-    if now == then:
-        return
-    breaking = [line["to"] for line in changes if not line.get("backward_compatible")]
-    if changes and not breaking and changes[-1]["schema"][1] == now:
-        return
-    raise ReleaseError(
-        "rollback",
-        f"the database is at revision {now}, {chosen} was made for {then}",
-        "migrated since by: " + (", ".join(dict.fromkeys(breaking)) or "somebody else"),
-        "if that release can live with this schema: `-e release_force=true`; it is allowed without "
-        "when the newer ones were deployed with `app_backward_compatible: true`. Nothing changed.",
-    )
-
-
-def plan_facts(store: Store) -> dict[str, Any]:
-    """What the control node needs to tell what a deploy would change; secrets stay here."""
-    live = store.live()
-    if live is None:
-        return {"changed": False, "live": None}
-    manifest = store.manifest(live)
-    name = "uv.lock" if manifest.get("installer") == "uv-lock" else "requirements.txt"
-    lock = store.path(live) / "code" / name
-    own = ("id", "commit", "describe", "date", "processes", "schedules", "environment_names")
-    return {
-        "changed": False,
-        "live": {
-            **{name: manifest.get(name) for name in own},
-            "environment": manifest.get("environment_names", []),
-            "lock": lock.read_text() if lock.exists() else None,
-            "lock_name": name,
-            "revision": Database(store).revision(),
-            "slot": store.live_colour(),
-            "config": {
-                key: value
-                for key, value in manifest.items()
-                if key not in (*own, "installer", "environment_names")
-            },
-        },
-    }
-
-
-def loads(text: str) -> dict[str, Any] | None:
-    """The order on standard input, if there is one."""
-    return json.loads(text) if text.strip() else None
