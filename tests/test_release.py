@@ -19,6 +19,7 @@ from releases import (  # noqa: E402
     bake,
     build,
     cli,
+    database,
     deploy,
     lock,
     maintenance,
@@ -648,3 +649,18 @@ def test_words_of_a_unit_survive_systemd():
     assert system.unit_words(["a b", 'say "x"', "50%", "$HOME", "back\\slash"]) == (
         '"a b" "say \\"x\\"" "50%%" "$$HOME" "back\\\\slash"'
     )
+
+
+def test_limits_that_a_power_loss_left_on_the_role_are_taken_back(releases, monkeypatch):
+    releases.settings |= {"database": "dbname=notes", "migrate_limits": {"lock_timeout": 5}}
+    told, answers = [], iter([None, ""])
+    data = database.Database(releases)
+    monkeypatch.setattr(data, "ask", lambda sql: told.append(sql) or next(answers))
+    data.take_limits_back()
+    assert told == [], "nothing was left"
+    data.limits_set.touch()
+    data.take_limits_back()  # PostgreSQL does not answer
+    data.take_limits_back()
+    data.take_limits_back()
+    assert len(told) == 2
+    assert "reset lock_timeout" in told[0]

@@ -29,6 +29,7 @@ class Database:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.conninfo: str = store.settings["database"]
+        self.limits_set = store.home / ".migration-limits"
 
     def psql(self, *options: str) -> list[str]:
         account = as_account(self.store.settings["user"])
@@ -89,18 +90,26 @@ class Database:
                     f"If you know that it is dead: sudo {self.store.home}/bin/release psql "
                     "-c 'select pg_terminate_backend(PROCESS)', then deploy again",
                 )
-            limits = self.store.settings["migrate_limits"]
-            for name, seconds in limits.items():
+            self.limits_set.touch()
+            for name, seconds in self.store.settings["migrate_limits"].items():
                 self.tell(session, LIMIT.format(change=f"set {name} = ''{seconds}s''"))
             try:
                 yield
             finally:
-                for name in limits:  # on a connection of its own: PostgreSQL may have restarted
-                    self.ask(LIMIT.format(change=f"reset {name}"))
+                self.take_limits_back()
         finally:
             with suppress(BrokenPipeError):
                 session.stdin.close()  # type: ignore[union-attr]
             session.wait(SECONDS_FOR_ANSWER)
+
+    def take_limits_back(self) -> None:
+        """Undo what `migrating` set for the role; a power loss leaves that to the next deploy."""
+        if not self.limits_set.exists():
+            return
+        # On connections of their own: PostgreSQL may have restarted in between.
+        limits = self.store.settings["migrate_limits"]
+        if None not in [self.ask(LIMIT.format(change=f"reset {name}")) for name in limits]:
+            self.limits_set.unlink()
 
     def tell(self, session: subprocess.Popen[str], sql: str) -> str:
         """Have the session do something, and return what it said."""

@@ -89,6 +89,7 @@ class Deploy:
         if order:
             self.changed |= keep_settings(self.store, order["settings"])
             self.database = Database(self.store)
+        self.database.take_limits_back()
         live = self.store.live()
         if live and live not in self.store.good():
             # A run died between its switch and its ledger line.
