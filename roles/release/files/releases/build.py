@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from releases.store import Store
-from releases.system import ReleaseError, as_account, ended, last_lines, limited, quoted, write
+from releases.system import (
+    ReleaseError,
+    as_account,
+    ended,
+    last_lines,
+    limited,
+    persist,
+    quoted,
+    write,
+)
 
 LOCK = "requirements.txt"
 # What a build takes over from /etc/environment: proxies, private CAs, package index settings.
@@ -47,8 +56,9 @@ class Build:
         self.install()
         self.collect_static()
         (self.venv / ".lock").unlink(missing_ok=True)  # uv leaves it writable by all
+        os.sync()  # a power loss must not leave a mark on files that are not there
         write(self.target / "ready", "")
-        os.sync()
+        persist(self.target)
 
     def check_disk(self) -> None:
         """Refuse before anything is unpacked when the release could fill the disk."""

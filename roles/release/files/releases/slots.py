@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from releases.store import Store, other, point
-from releases.system import ReleaseError, journal, reread_units, show, systemctl
+from releases.system import UNITS, ReleaseError, journal, persist, reread_units, show, systemctl
 
 
 class Slots:
@@ -67,6 +67,7 @@ class Slots:
         """Make a slot the live one, now and after a boot."""
         # A boot after a power loss must find the live slot enabled, whenever it happens.
         systemctl("enable", *self.units(colour))
+        persist(UNITS, *UNITS.glob("*.wants"))
         self.store.flip(colour)
 
     def retire(self, colour: str) -> None:

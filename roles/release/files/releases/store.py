@@ -19,7 +19,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from releases.system import ReleaseError, show
+from releases.system import ReleaseError, persist, show
 
 COLOURS = ("blue", "green")
 
@@ -78,13 +78,13 @@ class Store:
     def flip(self, colour: str) -> None:
         """Make a slot the live one: the whole switch."""
         point(self.home / "slots/live", Path(colour))
-        os.sync()
+        persist(self.home / "slots", self.home / "releases")
         flag = self.home / "live/green"
         if colour == "green":
             flag.touch()
         else:
             flag.unlink(missing_ok=True)
-        os.sync()
+        persist(flag.parent)
 
     def unit(self, colour: str, kind: str = "service") -> str:
         return f"{self.app}@{colour}.{kind}"

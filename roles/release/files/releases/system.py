@@ -109,11 +109,26 @@ def words(command: str, setting: str) -> list[str]:
 
 
 def write(path: Path, text: str, mode: int = 0o644, group: int = 0) -> None:
-    """Write a file that never exists with wider rights than it ends with, or half."""
+    """Write a file that never exists with wider rights than it ends with, or half.
+
+    Its name is on disk after `persist` of its directory.
+    """
     fresh = path.with_name(f".{path.name}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         os.fchown(descriptor, 0, group)
         os.fchmod(descriptor, mode)
         file.write(text)
+        file.flush()
+        os.fsync(descriptor)
     fresh.replace(path)
+
+
+def persist(*directories: Path) -> None:
+    """Have the names in some directories outlive a power loss, without waiting for all the disk."""
+    for directory in directories:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
