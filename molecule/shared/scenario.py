@@ -88,6 +88,13 @@ class Server:
         """The unit of the live slot."""
         return f"{self.app}@{self.status()['slot']}.service"
 
+    def comes_to_rest(self) -> None:
+        """Wait until the slot that was switched away from has stopped, for two minutes at most."""
+        idle = {"blue": "green", "green": "blue"}[self.status()["slot"]]
+        units = f"{self.app}@{idle}.socket {self.app}@{idle}.service"
+        going = f"systemctl is-active {units} | grep -qE '^(active|deactivating)'"
+        self.host.check_output("timeout 120 sh -c %s", f"while {going}; do sleep 0.2; done")
+
     def kept(self) -> set[str]:
         return set(self.host.file(f"{self.home}/releases").listdir())
 

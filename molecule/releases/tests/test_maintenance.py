@@ -184,7 +184,7 @@ def test_a_pause_fails_no_request(maintenance, web1, server, load, ends):
             running.mark("after")
             maintenance("resume")
         else:
-            maintenance("pause", duration="6s")
+            maintenance("pause", duration="3s")
         wait_for("the release", lambda: web1.service(server.slot()).is_running)
         running.mark("after")
         time.sleep(1)

@@ -42,6 +42,7 @@ def live(probe, server, deploy, environment):
     probe.reset()
     probe.commit("note", "before the plan", "The release before")
     deploy(**environment(PROBE_OLD="1"), app_processes=[PROCESS])
+    server.comes_to_rest()
     return server.live()
 
 

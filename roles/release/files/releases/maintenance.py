@@ -110,9 +110,15 @@ class Pause:
             )
         if self.store.live() is None:
             raise ReleaseError("pause", f"no release of {self.store.app} is live on this host")
-        write(self.flag, str(int(uptime() + limit)))
+        # What is under way ends first; the pause begins when the slot has stopped.
+        self.until(uptime() + limit + LONGEST_PAUSE)
         systemctl("stop", self.store.unit(self.store.live_colour()))
+        self.until(uptime() + limit)
         return {"changed": True, "pause": "on", "seconds": limit}
+
+    def until(self, moment: float) -> None:
+        """Have starts wait until then; a shell reads this, line by line."""
+        write(self.flag, f"{int(moment)}\n")
 
     def off(self) -> dict[str, Any]:
         was_on = self.flag.exists()
