@@ -25,6 +25,7 @@ from scenario import (  # noqa: E402
     Server,
     Site,
     address,
+    described,
     loading,
 )
 
@@ -103,6 +104,59 @@ def rollback(playbook: Playbooks) -> Callable[..., CompletedProcess[str]]:
 def environment() -> Callable[..., dict]:
     """The probe's usual environment with something added: another configuration."""
     return lambda **more: {"app_environment": {**SETTINGS["app_environment"], **more}}
+
+
+PAIR = {
+    "app_name": "pair",
+    "app_domain": "pair.test",
+    "app_asgi": "probe:app",
+    "app_health_path": "/readyz",
+    "app_schema_query": "",
+    "app_migrate_command": 'echo "$PERGOLA_RELEASE" >>"$STATE_DIRECTORY/migrated"',
+    "app_workers": 1,
+    "app_drain_seconds": 5,
+    "app_start_timeout_seconds": 15,
+    "app_bake_seconds": 0,
+    "caddy_certificates": "internal",
+}
+# On these servers one that does not answer is given up sooner than the project does.
+IMPATIENT = (
+    "-o ControlMaster=auto -o ControlPersist=60s "
+    "-o ConnectTimeout=5 -o ServerAliveInterval=3 -o ServerAliveCountMax=3"
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pair_inventory(
+    request: pytest.FixtureRequest,
+    playbook: Playbooks,
+    probe: Repository,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[], Path]]:
+    """The inventory of the two servers that share an application, once they are provisioned.
+
+    That is begun at once, beside the tests of the other server, and waited for by who needs it.
+    """
+    inventory = described(
+        tmp_path_factory.mktemp("pair"),
+        {"app": ["app1", "app2"]},
+        {**PAIR, "app_source": str(probe.path)},
+        ansible_ssh_args=IMPATIENT,
+    )
+    if not any("pair" in item.fixturenames for item in request.session.items):
+        yield lambda: inventory
+        return
+    process = playbook.start("playbooks/provision.yml", inventory=inventory)
+
+    def provisioned() -> Path:
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output
+        return inventory
+
+    yield provisioned
+    if process.poll() is None:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -114,11 +114,11 @@ def test_a_server_that_has_nothing_of_it_is_told_what_a_first_deploy_makes(
         "app_environment": {"PROBE_NEW": SECRET},
         "caddy_certificates": "internal",
     }
-    inventory = scenario.described(tmp_path, {"app": ["app1"]}, settings)
+    inventory = scenario.described(tmp_path, {"app": ["bare1"]}, settings)
 
     said = plan(inventory=inventory)
 
-    assert f"newcomer on app1: first deploy; it makes {told['commit'][:12]}-" in said
+    assert f"newcomer on bare1: first deploy; it makes {told['commit'][:12]}-" in said
     assert re.search(r"packages     [0-9]+ to install", said)
     assert "environment  + PROBE_NEW" in said
     assert "units        newcomer@<slot> starts" in said

@@ -9,7 +9,7 @@ import pytest
 from scenario import said
 
 # The scenario's app_start_timeout_seconds, and what everything else may take on a slow machine.
-START_LIMIT = 12
+START_LIMIT = 8
 LIMIT = 90
 
 PYPROJECT = """\

@@ -27,7 +27,7 @@ def on_app2(otherwise, there):
 class Pair:
     """The application on both servers, and what describes it."""
 
-    def __init__(self, folder, source, playbook):
+    def __init__(self, inventory, source, playbook):
         self.source, self.playbook = source, playbook
         self.servers = {
             name: Server(
@@ -36,28 +36,7 @@ class Pair:
             )
             for name in HOSTS
         }
-        settings = {
-            "app_name": "pair",
-            "app_domain": "pair.test",
-            "app_source": str(source.path),
-            "app_asgi": "probe:app",
-            "app_health_path": "/readyz",
-            "app_schema_query": "",
-            "app_migrate_command": 'echo "$PERGOLA_RELEASE" >>"$STATE_DIRECTORY/migrated"',
-            "app_workers": 1,
-            "app_drain_seconds": 5,
-            "app_start_timeout_seconds": 15,
-            "app_bake_seconds": 0,
-            "caddy_certificates": "internal",
-        }
-        # Here a server that does not answer is given up sooner than the project does.
-        impatient = (
-            "-o ControlMaster=auto -o ControlPersist=60s "
-            "-o ConnectTimeout=5 -o ServerAliveInterval=3 -o ServerAliveCountMax=3"
-        )
-        self.inventory = scenario.described(
-            folder, {"app": [*HOSTS]}, settings, ansible_ssh_args=impatient
-        )
+        self.inventory = inventory
 
     def run(self, playbook, *arguments, fails=False, **more):
         """Run a playbook on both; return its words, without what wraps them."""
@@ -129,15 +108,15 @@ def cable_pulled(name):
 
 
 @pytest.fixture(scope="module")
-def pair(probe, playbook, tmp_path_factory):
+def pair(probe, playbook, pair_inventory):
     """Both servers provisioned, with a first release."""
     probe.reset()
     source = (probe.path / "probe.py").read_text()
     head = "async def ready() -> dict[str, str]:\n"
     assert head in source
     probe.commit("probe.py", source.replace(head, READY + SICK), "Be sick when told so")
-    pair = Pair(tmp_path_factory.mktemp("pair"), probe, playbook)
-    done = playbook("site.yml", inventory=pair.inventory)
+    pair = Pair(pair_inventory(), probe, playbook)
+    done = playbook("playbooks/deploy.yml", inventory=pair.inventory)
     assert done.returncode == 0, done.stdout
     return pair
 
