@@ -54,9 +54,8 @@ def test_deploys_at_most_double_the_slowest_hundredth_of_requests(swapped, capsy
     windows = swapped["seen"].windows
     quiet, switch = windows["quiet"]["p99"], windows["switch"]["p99"]
     with capsys.disabled():
-        print(
-            f"\np99 quiet {quiet:.0f} ms, while deploying {switch:.0f} ms: {switch / quiet:.2f} x"
-        )
+        ratio = f"{switch / quiet:.2f} x"
+        print(f"\np99 quiet {quiet:.0f} ms, while deploying {switch:.0f} ms: {ratio}")
     # A few milliseconds more or less are the machine's, which is control node and client as well.
     assert switch <= max(2 * quiet, UNNOTICED)
 
