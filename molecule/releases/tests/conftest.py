@@ -1,6 +1,7 @@
 """What the tests of this scenario look through: the probe, and Pergola's playbooks."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -126,36 +127,42 @@ IMPATIENT = (
 )
 
 
+@pytest.fixture(scope="session")
+def pair_inventory(probe: Repository, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The inventory of the two servers that share an application."""
+    settings = {**PAIR, "app_source": str(probe.path)}
+    folder = tmp_path_factory.mktemp("pair")
+    return described(folder, {"app": ["app1", "app2"]}, settings, ansible_ssh_args=IMPATIENT)
+
+
+# The tests of the two servers have nothing to do with those of the other one, so they run beside
+# them, in a process of their own, and count as one test here.
+BESIDE = Path(__file__).parent / "beside/two_hosts.py"
+
+
 @pytest.fixture(scope="session", autouse=True)
-def pair_inventory(
-    request: pytest.FixtureRequest,
-    playbook: Playbooks,
-    probe: Repository,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[[], Path]]:
-    """The inventory of the two servers that share an application, once they are provisioned.
-
-    That is begun at once, beside the tests of the other server, and waited for by who needs it.
-    """
-    inventory = described(
-        tmp_path_factory.mktemp("pair"),
-        {"app": ["app1", "app2"]},
-        {**PAIR, "app_source": str(probe.path)},
-        ansible_ssh_args=IMPATIENT,
-    )
-    if not any("pair" in item.fixturenames for item in request.session.items):
-        yield lambda: inventory
+def tests_beside(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], tuple[int, str]]]:
+    """Begins the other tests at once, when all are run; waits for their end: (code, output)."""
+    if not any(item.name.startswith("test_two_servers_") for item in request.session.items):
+        yield lambda: (0, "")
         return
-    process = playbook.start("playbooks/provision.yml", inventory=inventory)
+    options = [f"--ansible-inventory={INVENTORY}", "--connection=ansible", "--sudo", "-v"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, str(BESIDE)]
+    log = tmp_path_factory.mktemp("beside") / "log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
 
-    def provisioned() -> Path:
-        output, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, output
-        return inventory
+    def ended() -> tuple[int, str]:
+        code = process.wait(1200)
+        return code, log.read_text()
 
-    yield provisioned
+    yield ended
     if process.poll() is None:
-        process.kill()
+        process.terminate()
         process.wait()
 
 
@@ -207,8 +214,10 @@ class Total:
 TOTAL = Total()
 
 
-def pytest_unconfigure() -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
     """The scenario's last line; scripts/test.sh repeats it after Molecule's own."""
+    if BESIDE.name in " ".join(config.args):
+        return
     print(TOTAL)
     if summary := os.environ.get("SCENARIO_SUMMARY"):
         Path(summary).write_text(f"{TOTAL}\n")

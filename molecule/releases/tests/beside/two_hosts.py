@@ -115,8 +115,8 @@ def pair(probe, playbook, pair_inventory):
     head = "async def ready() -> dict[str, str]:\n"
     assert head in source
     probe.commit("probe.py", source.replace(head, READY + SICK), "Be sick when told so")
-    pair = Pair(pair_inventory(), probe, playbook)
-    done = playbook("playbooks/deploy.yml", inventory=pair.inventory)
+    pair = Pair(pair_inventory, probe, playbook)
+    done = playbook("site.yml", inventory=pair.inventory)
     assert done.returncode == 0, done.stdout
     return pair
 
