@@ -1,10 +1,9 @@
 """The two slots: one serves, the other is idle, or is about to take over or has just done so."""
 
-import subprocess
 import time
 from pathlib import Path
 
-from releases.store import Store, other, point
+from releases.store import Store, point
 from releases.system import UNITS, ReleaseError, journal, persist, reread_units, show, systemctl
 
 
@@ -74,21 +73,3 @@ class Slots:
         """Stop the slot that is not live any more, without waiting for its last requests."""
         systemctl("disable", *self.units(colour))
         self.stop(colour, wait=False)
-
-    def wait_stopped(self, colour: str, seconds: float) -> bool:
-        """Whether a slot that is being stopped has ended within some seconds."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            states = subprocess.run(
-                ["systemctl", "is-active", *self.units(colour)],
-                capture_output=True,
-                text=True,
-                check=False,
-            ).stdout.split()
-            if not {"active", "deactivating", "activating"} & set(states):
-                return True
-            time.sleep(0.1)
-        return False
-
-
-__all__ = ["Slots", "other"]
