@@ -13,13 +13,14 @@ from ansible.template import Templar, trust_as_template
 
 PROJECT = Path(__file__).parent.parent
 init_plugin_loader()
-PROVISION = ["preflight", "base", "postgresql", "uv", "caddy", "app"]
+PROVISION = ["preflight", "base", "postgresql", "backup", "uv", "caddy", "app"]
 
 COMMON = {
     "memtotal_mb": 3915,
     "processor_vcpus": 2,
     "mounts": [{"mount": "/", "size_available": 30 * 2**30}],
     "python_version": "3.12.3",
+    "hostname": "web1",
 }
 
 

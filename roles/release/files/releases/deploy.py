@@ -11,6 +11,7 @@ A phase may be killed at any point. Until `drain` the old slot runs, so going ba
 """
 
 import contextlib
+import os
 import subprocess
 import time
 import traceback
@@ -182,6 +183,7 @@ class Deploy:
             text=True,
             check=False,
             cwd="/",
+            env={**os.environ, "PERGOLA_RELEASE": self.release},
         )
         if done.returncode:
             how = ended(done.returncode)

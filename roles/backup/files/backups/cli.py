@@ -1,0 +1,80 @@
+"""The command line: exits 0, or 1 with a report on stderr."""
+
+import argparse
+import json
+import socket
+import sys
+from collections.abc import Callable
+
+from backups import jobs
+from backups.repository import Repositories
+from backups.results import all_results
+from backups.settings import Settings
+from backups.system import BackupError, systemctl
+
+
+def parser() -> argparse.ArgumentParser:
+    main = argparse.ArgumentParser(prog="pergola-backup", description=__doc__)
+    verbs = main.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs.add_parser("full", help="make a full backup")
+    verbs.add_parser("incr", help="make an incremental backup")
+    point = verbs.add_parser("point", help="make a named point that a restore can go to")
+    point.add_argument("name", nargs="?", default="")
+    verbs.add_parser("setup", help="make the repositories usable, and a first backup")
+    verbs.add_parser("stanza-upgrade", help="go on after PostgreSQL's major version was upgraded")
+    verbs.add_parser("status", help="backups and the last result of each job, as JSON")
+    return main
+
+
+def setup(settings: Settings, _: argparse.Namespace) -> None:
+    changed = start_timers()
+    changed |= jobs.set_up(settings)
+    print(json.dumps({"changed": changed}))
+
+
+def start_timers() -> bool:
+    """Enable the timers, have systemd reread them when they changed; whether anything did."""
+    units = [f"pergola-backup-{verb}.timer" for verb in jobs.TIMERS]
+    states = systemctl("is-enabled", *units).split()
+    stale = "yes" in systemctl("show", "--property=NeedDaemonReload", *units)
+    if stale:
+        systemctl("daemon-reload")
+        systemctl("try-restart", *units)
+    if states.count("enabled") < len(units):
+        systemctl("enable", "--now", *units)
+        return True
+    return stale
+
+
+def point(settings: Settings, options: argparse.Namespace) -> None:
+    print(jobs.make_point(settings, options.name))
+
+
+def stanza_upgrade(settings: Settings, _: argparse.Namespace) -> None:
+    Repositories(settings).do("stanza-upgrade")
+
+
+def status(settings: Settings, _: argparse.Namespace) -> None:
+    backups = [vars(backup) for backup in Repositories(settings).backups()]
+    print(json.dumps({"backups": backups, "results": all_results()}, indent=1))
+
+
+VERBS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {
+    "full": lambda settings, _: jobs.back_up(settings, "full"),
+    "incr": lambda settings, _: jobs.back_up(settings, "incr"),
+    "point": point,
+    "setup": setup,
+    "stanza-upgrade": stanza_upgrade,
+    "status": status,
+}
+
+
+def main() -> int:
+    """Do what the command line says."""
+    options = parser().parse_args()
+    try:
+        VERBS[options.verb](Settings.read(), options)
+    except BackupError as error:
+        print(f"{socket.gethostname()}: {error.report()}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,101 @@
+"""Making backups, and points to return to."""
+
+import os
+import re
+import time
+
+from backups.cluster import Cluster
+from backups.repository import Repositories
+from backups.results import recorded
+from backups.settings import Repository, Settings
+from backups.system import STATE, BackupError, add_line, now, size, stamp
+
+POINTS = STATE / "points.jsonl"
+SECONDS_TO_ARCHIVE = 60
+TIMERS = ("full", "incr", "verify", "drill")
+
+
+def back_up(settings: Settings, kind: str) -> None:
+    """Make a full or an incremental backup in every repository that this host backs up to.
+
+    One that fails does not keep the others from theirs; BackupError names it afterwards.
+    """
+    repositories = Repositories(settings)
+    with recorded("backup", type=kind) as result:
+        said, failed = [], []
+        for repository in settings.local:
+            try:
+                said.append(back_up_to(repositories, repository, kind))
+            except BackupError as error:
+                failed.append((repository, error))
+        if failed:
+            names = ", ".join(repository.name for repository, _ in failed)
+            raise BackupError(
+                f"no {kind} backup could be made in {names}"
+                + (f" (it was in {'; '.join(said)})" if said else ""),
+                "\n".join(error.report() for _, error in failed),
+            )
+        result["says"] = "; ".join(said)
+
+
+def back_up_to(repositories: Repositories, repository: Repository, kind: str) -> str:
+    """Make one backup; return a sentence on it."""
+    began = time.monotonic()
+    repositories.do("backup", f"--repo={repository.number}", f"--type={kind}")
+    made = repositories.newest(repository.number)
+    return (
+        f"{made.label} in {repository.name}: {size(made.bytes_in_database)} of the server, "
+        f"{size(made.bytes_in_repository)} added, {time.monotonic() - began:.1f} s"
+    )
+
+
+def set_up(settings: Settings) -> bool:
+    """Make the repositories usable, prove it, have a first backup; return whether one was made."""
+    repositories = Repositories(settings)
+    before = repositories.info()
+    repositories.do("stanza-create")
+    repositories.do(
+        "check",
+        "--archive-timeout=30",
+        hint="WAL does not reach the repository: see /var/log/pgbackrest/ on the server",
+    )
+    have = {backup["database"]["repo-key"] for backup in before.get("backup", [])}
+    missing = [one for one in settings.local if one.number not in have]
+    if missing:
+        back_up(settings, "full")
+    return bool(missing)
+
+
+def make_point(settings: Settings, name: str) -> str:
+    """Make a named point that a restore can go to, and wait until it is in the archive; its name.
+
+    Called before each migration of a deploy, which names its release in the environment.
+    """
+    release = os.environ.get("PERGOLA_RELEASE")
+    name = name or (f"before-{release}" if release else f"point-{now():%Y%m%dT%H%M%SZ}")
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,63}", name):
+        raise BackupError(
+            f"'{name}' is no name of a point: letters, digits, '.', '_', '-', 63 at most"
+        )
+    cluster = Cluster(settings)
+    create = f"pg_create_restore_point('{name}')"
+    made = cluster.sql(f"select lsn, pg_walfile_name(lsn) from {create} lsn")  # noqa: S608 - see above
+    position, segment = made.split("|")
+    moment = now()
+    cluster.sql("select pg_switch_wal()")
+    until = time.monotonic() + SECONDS_TO_ARCHIVE
+    done = f"select from pg_ls_archive_statusdir() where name = '{segment}.done'"
+    arrived = f"select last_archived_wal >= '{segment}' or exists ({done}) from pg_stat_archiver"  # noqa: S608
+    while cluster.sql(arrived) != "t":
+        if time.monotonic() > until:
+            raise BackupError(
+                f"the point {name} did not reach the archive within {SECONDS_TO_ARCHIVE} s",
+                cluster.sql(
+                    "select 'archived ' || archived_count || ', failed ' || failed_count || "
+                    "coalesce(', last failed ' || last_failed_wal, '') from pg_stat_archiver"
+                ),
+                "see /var/log/pgbackrest/ and the end of /var/log/postgresql/*.log on the server",
+            )
+        time.sleep(0.1)
+    add_line(POINTS, {"name": name, "at": stamp(moment), "position": position})
+    return name

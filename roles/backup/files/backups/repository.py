@@ -1,0 +1,92 @@
+"""pgBackRest's repositories."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+from backups.settings import Settings
+from backups.system import BackupError, as_postgres, checked
+
+# pgBackRest's exit code for a stanza that belongs to another cluster, or another major version.
+MISMATCH = 28
+MISMATCH_HINT = """\
+The repository holds the backups of another cluster under this name ({stanza}). Nothing was changed.
+- This server is a new one in the place of a lost one: bring the data back, playbooks/restore.yml.
+- PostgreSQL's major version was upgraded by hand: pergola-backup stanza-upgrade
+- They are another server's backups: give this one a name of its own, backup_stanza."""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One backup set in one repository. Times are seconds since 1970, positions PostgreSQL's."""
+
+    repository: int
+    label: str
+    kind: str  # full, diff or incr
+    began: int
+    ended: int
+    first_wal: str
+    last_wal: str
+    last_position: str
+    history: int  # pgBackRest's id of the cluster: an upgrade or a new cluster begins another one
+    bytes_in_database: int
+    bytes_in_repository: int
+    damaged: bool
+
+    @property
+    def timeline(self) -> int:
+        return int(self.last_wal[:8], 16)
+
+    @classmethod
+    def of(cls, found: dict[str, Any]) -> "Backup":
+        """From an entry of `pgbackrest info --output=json`."""
+        return cls(
+            repository=found["database"]["repo-key"],
+            label=found["label"],
+            kind=found["type"],
+            began=found["timestamp"]["start"],
+            ended=found["timestamp"]["stop"],
+            first_wal=found["archive"]["start"],
+            last_wal=found["archive"]["stop"],
+            last_position=found["lsn"]["stop"],
+            history=found["database"]["id"],
+            bytes_in_database=found["info"]["size"],
+            bytes_in_repository=found["info"]["repository"]["delta"],
+            damaged=bool(found.get("error")),
+        )
+
+
+class Repositories:
+    """All repositories of this host's stanza, through pgBackRest."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def run(self, command: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run one of pgBackRest's commands as PostgreSQL's account."""
+        return as_postgres("pgbackrest", f"--stanza={self.settings.stanza}", *options, command)
+
+    def do(self, command: str, *options: str, hint: str = "") -> str:
+        """The same, which must succeed."""
+        done = self.run(command, *options)
+        if done.returncode == MISMATCH:
+            hint = MISMATCH_HINT.format(stanza=self.settings.stanza)
+        return checked(done, f"pgbackrest {command}", hint)
+
+    def info(self) -> dict[str, Any]:
+        """What pgBackRest knows of the stanza; empty when there is none."""
+        found = json.loads(self.do("info", "--output=json"))
+        return found[0] if found else {}
+
+    def backups(self) -> list[Backup]:
+        """The backups of all repositories, the oldest first."""
+        found = [Backup.of(one) for one in self.info().get("backup", [])]
+        return sorted(found, key=lambda backup: (backup.ended, backup.repository))
+
+    def newest(self, repository: int | None = None) -> Backup:
+        """The newest backup, of one repository or of any; BackupError when there is none."""
+        found = [one for one in self.backups() if repository in (None, one.repository)]
+        if not found:
+            raise BackupError("there is no backup yet", hint="make one: pergola-backup full")
+        return found[-1]
