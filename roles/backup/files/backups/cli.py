@@ -7,8 +7,10 @@ import sys
 from collections.abc import Callable
 
 from backups import jobs
+from backups.drill import drill
 from backups.repository import Repositories
 from backups.results import all_results
+from backups.scratch import Scratch
 from backups.settings import Settings
 from backups.system import BackupError, systemctl
 
@@ -20,6 +22,11 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("incr", help="make an incremental backup")
     point = verbs.add_parser("point", help="make a named point that a restore can go to")
     point.add_argument("name", nargs="?", default="")
+    verbs.add_parser(
+        "drill", help="restore a backup beside the live server, look closely, remove it"
+    )
+    scratch = verbs.add_parser("scratch", help="restore the newest backup beside the live server")
+    scratch.add_argument("--remove", action="store_true", help="remove it again")
     verbs.add_parser("setup", help="make the repositories usable, and a first backup")
     verbs.add_parser("stanza-upgrade", help="go on after PostgreSQL's major version was upgraded")
     verbs.add_parser("status", help="backups and the last result of each job, as JSON")
@@ -50,6 +57,17 @@ def point(settings: Settings, options: argparse.Namespace) -> None:
     print(jobs.make_point(settings, options.name))
 
 
+def scratch(settings: Settings, options: argparse.Namespace) -> None:
+    instance = Scratch(settings, "scratch")
+    if options.remove:
+        instance.remove()
+        return
+    newest = Repositories(settings).newest()
+    instance.restore([f"--repo={newest.repository}", "--type=default"], newest.bytes_in_database)
+    instance.start()
+    print(f"sudo -u postgres psql -h {instance.sockets}")
+
+
 def stanza_upgrade(settings: Settings, _: argparse.Namespace) -> None:
     Repositories(settings).do("stanza-upgrade")
 
@@ -63,6 +81,8 @@ VERBS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {
     "full": lambda settings, _: jobs.back_up(settings, "full"),
     "incr": lambda settings, _: jobs.back_up(settings, "incr"),
     "point": point,
+    "drill": lambda settings, _: drill(settings),
+    "scratch": scratch,
     "setup": setup,
     "stanza-upgrade": stanza_upgrade,
     "status": status,

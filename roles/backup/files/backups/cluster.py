@@ -34,10 +34,17 @@ class Cluster:
         return query_server(query, self.sockets, self.port, database)
 
 
-def query_server(query: str, sockets: str, port: int, database: str = "postgres") -> str:
-    """The answer of a server; BackupError when it cannot be asked or refuses."""
-    where = [f"--host={sockets}", f"--port={port}", f"--dbname={database}"]
-    command = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", *where, "--command", query]
+def query_server(
+    query: str, sockets: str, port: int, database: str = "postgres", role: str = ""
+) -> str:
+    """The answer of a server; BackupError when it cannot be asked or refuses.
+
+    With a `role` the query has that role's rights only.
+    """
+    where = f"host={sockets} port={port} dbname={database}"
+    if role:
+        where += f" options='-c role={role}'"
+    command = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", where, "--command", query]
     done = as_postgres(*command, timeout=SECONDS_FOR_ANSWER)
     if done.returncode == 2:  # psql's code for a connection that failed
         raise BackupError(

@@ -66,6 +66,18 @@ def set_up(settings: Settings) -> bool:
     return bool(missing)
 
 
+def mark(settings: Settings) -> float:
+    """Bring the archive up to now; the moment (seconds since 1970) until which it then reaches.
+
+    Recovery stops at a moment when it meets a transaction that ended after it: on a server where
+    nothing happens this one is that.
+    """
+    moment = time.time()
+    Cluster(settings).sql("select pg_current_xact_id()")
+    archived(settings, "mark")
+    return moment
+
+
 def make_point(settings: Settings, name: str) -> str:
     """Make a named point that a restore can go to, and wait until it is in the archive; its name.
 
@@ -77,11 +89,17 @@ def make_point(settings: Settings, name: str) -> str:
         raise BackupError(
             f"'{name}' is no name of a point: letters, digits, '.', '_', '-', 63 at most"
         )
+    position = archived(settings, name)
+    add_line(POINTS, {"name": name, "at": stamp(now()), "position": position})
+    return name
+
+
+def archived(settings: Settings, name: str) -> str:
+    """Make a named point, wait until it is in the archive, return its position in the WAL."""
     cluster = Cluster(settings)
     create = f"pg_create_restore_point('{name}')"
-    made = cluster.sql(f"select lsn, pg_walfile_name(lsn) from {create} lsn")  # noqa: S608 - see above
+    made = cluster.sql(f"select lsn, pg_walfile_name(lsn) from {create} lsn")  # noqa: S608 - a plain name
     position, segment = made.split("|")
-    moment = now()
     cluster.sql("select pg_switch_wal()")
     until = time.monotonic() + SECONDS_TO_ARCHIVE
     done = f"select from pg_ls_archive_statusdir() where name = '{segment}.done'"
@@ -89,7 +107,7 @@ def make_point(settings: Settings, name: str) -> str:
     while cluster.sql(arrived) != "t":
         if time.monotonic() > until:
             raise BackupError(
-                f"the point {name} did not reach the archive within {SECONDS_TO_ARCHIVE} s",
+                f"what was written last did not reach the archive within {SECONDS_TO_ARCHIVE} s",
                 cluster.sql(
                     "select 'archived ' || archived_count || ', failed ' || failed_count || "
                     "coalesce(', last failed ' || last_failed_wal, '') from pg_stat_archiver"
@@ -97,5 +115,4 @@ def make_point(settings: Settings, name: str) -> str:
                 "see /var/log/pgbackrest/ and the end of /var/log/postgresql/*.log on the server",
             )
         time.sleep(0.1)
-    add_line(POINTS, {"name": name, "at": stamp(moment), "position": position})
-    return name
+    return position
