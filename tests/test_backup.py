@@ -1,0 +1,159 @@
+"""The backup program's judgement, without a server: what it picks, refuses, records and says."""
+
+import json
+import sys
+from pathlib import Path
+from subprocess import CompletedProcess
+from types import SimpleNamespace
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+sys.path.insert(0, str(PROJECT / "roles/backup/files"))
+
+from backups import drill, jobs, repository, results, scratch, system  # noqa: E402
+from backups.repository import Backup, Repositories  # noqa: E402
+from backups.settings import Settings  # noqa: E402
+from backups.system import BackupError  # noqa: E402
+
+INFO = {
+    "archive": {"start": "000000010000000000000002", "stop": "000000010000000000000003"},
+    "database": {"id": 1, "repo-key": 1},
+    "error": False,
+    "info": {"delta": 31009709, "size": 31009709, "repository": {"delta": 3747488}},
+    "label": "20261124-190036F",
+    "lsn": {"start": "0/2000028", "stop": "0/30001A8"},
+    "timestamp": {"start": 1795546836, "stop": 1795546837},
+    "type": "full",
+}
+
+
+def backup(repo=1, label="A", ended=1000):
+    found = {**INFO, "label": label, "database": {"id": 1, "repo-key": repo}}
+    return Backup.of({**found, "timestamp": {"start": ended - 1, "stop": ended}})
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    """Results and points go to a directory of the test's own."""
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(jobs, "POINTS", tmp_path / "points.jsonl")
+    return tmp_path
+
+
+@pytest.fixture
+def settings(tmp_path):
+    file = tmp_path / "backup.json"
+    where = [
+        {"number": 1, "name": "/var/lib/pgbackrest", "local": True},
+        {"number": 2, "name": "vault1", "local": True},
+        {"number": 3, "name": "fetched by its own host", "local": False},
+    ]
+    file.write_text(json.dumps({"stanza": "web1", "version": 17, "repositories": where}))
+    return Settings.read(file)
+
+
+def result(state, job):
+    return json.loads((state / f"results/{job}.json").read_text())
+
+
+def test_a_backup_is_read_from_pgbackrests_answer():
+    found = Backup.of(INFO)
+    assert (found.timeline, found.kind, found.bytes_in_repository) == (1, "full", 3747488)
+
+
+def test_without_the_roles_file_the_next_step_is_named(tmp_path):
+    with pytest.raises(BackupError, match=r"site\.yml"):
+        Settings.read(tmp_path / "none.json")
+
+
+def test_a_repository_that_fails_does_not_keep_the_others_from_their_backup(
+    state, settings, monkeypatch
+):
+    asked = []
+
+    def make(_, repo, kind):
+        asked.append(repo.number)
+        if repo.number == 1:
+            raise BackupError("no space left")
+        return f"{kind} in {repo.name}"
+
+    monkeypatch.setattr(jobs, "back_up_to", make)
+    with pytest.raises(BackupError, match="could be made in /var/lib/pgbackrest") as raised:
+        jobs.back_up(settings, "full")
+    assert asked == [1, 2]  # the third is fetched by its own host
+    assert "no space left" in raised.value.report()
+    assert "full in vault1" in raised.value.reason
+    assert result(state, "backup")["ok"] is False
+
+
+def test_what_nobody_thought_of_is_recorded_as_a_failure(state):
+    with pytest.raises(KeyboardInterrupt), results.recorded("verify"):
+        raise KeyboardInterrupt
+    assert result(state, "verify")["ok"] is False
+
+
+def test_a_good_job_is_recorded_with_its_time(state):
+    with results.recorded("verify", type="x") as found:
+        found["says"] = "all in order"
+    kept = result(state, "verify")
+    assert kept["ok"] is True
+    assert kept["says"] == "all in order"
+    assert kept["type"] == "x"
+    assert kept["ended"] > 0
+    assert results.all_results()["verify"] == kept
+
+
+@pytest.mark.parametrize("name", ["a'b", "x" * 64, "two words", "ä"])
+def test_a_point_has_a_plain_name(name, settings):
+    with pytest.raises(BackupError, match="no name of a point"):
+        jobs.make_point(settings, name)
+
+
+def test_a_point_is_named_after_the_release_that_is_about_to_migrate(state, settings, monkeypatch):
+    monkeypatch.setenv("PERGOLA_RELEASE", "c0ffee-1")
+    monkeypatch.setattr(jobs, "archived", lambda *_: "0/1")
+    assert jobs.make_point(settings, "") == "before-c0ffee-1"
+    assert system.lines_of(state / "points.jsonl")[0]["position"] == "0/1"
+
+
+def test_another_clusters_repository_is_told_with_what_to_do(settings, monkeypatch):
+    done = CompletedProcess([], repository.MISMATCH, "", "ERROR: [028]: do not match")
+    monkeypatch.setattr(Repositories, "run", lambda *_: done)
+    with pytest.raises(BackupError) as raised:
+        Repositories(settings).do("stanza-create")
+    assert "playbooks/restore.yml" in raised.value.report()
+    assert "backup_stanza" in raised.value.report()
+
+
+def test_the_drill_takes_the_newest_backup_of_each_repository():
+    old, new, other = backup(1, "old", 1000), backup(1, "new", 2000), backup(2, "other", 1500)
+    chosen = {drill.choose([old, other, new]).label for _ in range(50)}
+    assert chosen == {"new", "other"}
+
+
+def test_the_drill_goes_to_no_moment_before_the_applications_checks_were_changed(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(drill, "CHECKS", tmp_path)
+    assert drill.since(backup(ended=1000)) == 1001
+    (tmp_path / "app.json").write_text("{}")
+    assert drill.since(backup(ended=1000)) > 1_700_000_000
+
+
+def test_a_scratch_restore_without_room_is_refused_before_it_writes(
+    settings, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(scratch, "HOME", tmp_path)
+    monkeypatch.setattr(scratch, "systemctl", lambda *_: "")
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    with pytest.raises(BackupError, match=r"no room .*1\.5 GB .*1\.0 GB are free"):
+        scratch.Scratch(settings, "drill").restore([], 1_500_000_000)
+    assert list(tmp_path.iterdir()) == [tmp_path / "backup.json"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (30_300, "30.3 kB"), (31_009_709, "31.0 MB"), (2e12, "2.0 TB")]
+)
+def test_sizes_are_for_people(count, text):
+    assert system.size(count) == text
