@@ -13,7 +13,7 @@ from ansible.template import Templar, trust_as_template
 
 PROJECT = Path(__file__).parent.parent
 init_plugin_loader()
-PROVISION = ["preflight", "base", "postgresql", "backup", "uv", "caddy", "app"]
+PROVISION = ["preflight", "base", "postgresql", "backup", "uv", "caddy", "app", "monitoring"]
 
 COMMON = {
     "memtotal_mb": 3915,

@@ -1,0 +1,1 @@
+"""Checks of this server, alerts when a state changes, and metrics."""
