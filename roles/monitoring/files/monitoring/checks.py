@@ -211,7 +211,7 @@ def jobs(look: Look) -> Iterator[Finding]:
         else:
             age = look.now - look.memory["jobs"][job]["ended"]
             what = f"ended {duration(age)} ago"
-        unit = "pergola-backup-full" if job == "backup" else f"pergola-backup-{job}"
+        unit = "pergola-backup-" if job == "backup" else f"pergola-backup-{job}"
         if result is not None and not result.get("ok"):
             says = (
                 f"{what} and FAILED: {result.get('says', '')}; mend that and start it again by hand"

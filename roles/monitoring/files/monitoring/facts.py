@@ -290,4 +290,5 @@ def logs(positions: dict[str, list[int]] | None) -> dict[str, Any]:
             whole = text[: text.rfind(b"\n") + 1]
             dropped += [name.decode() for name in DROPPED.findall(whole)]
             at[str(path)] = [there.st_ino, log.tell() - len(text) + len(whole)]
-    return {"dropped": dropped, "at": at}
+    # What sends WAL and PostgreSQL, for which it is sent, both log it.
+    return {"dropped": list(dict.fromkeys(dropped)), "at": at}
