@@ -225,7 +225,7 @@ def jobs(look: Look) -> Iterator[Finding]:
             )
             yield Finding(name, state, says)
         elif result is None:
-            yield Finding(name, OK, f"{what}; it must within {hours:g} hours")
+            yield Finding(name, OK, f"has not run yet, and must within {hours:g} hours")
         else:
             yield Finding(name, OK, f"{what}: {result.get('says', '')}")
 

@@ -1,0 +1,190 @@
+"""What the tests of this scenario look through: looks of the server, and those who are told."""
+
+import email
+import email.header
+import http.server
+import json
+import os
+import socketserver
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+from testinfra.host import Host
+
+PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+sys.path.insert(0, str(PROJECT / "molecule/shared"))
+
+from scenario import AUTHORITY, INVENTORY, RUN, Playbooks, Site, address  # noqa: E402
+
+# Where time counts, the limits are seconds here.
+LIMITS = {
+    "archive_minutes": [0.05, 60],
+    "idle_transaction_minutes": [0.03, 60],
+    "slot_mb": [8, 8192],
+}
+
+
+@pytest.fixture(scope="session")
+def web1() -> Host:
+    return testinfra.get_host("ansible://web1", ansible_inventory=INVENTORY, sudo=True)
+
+
+@pytest.fixture(scope="session")
+def playbook() -> Playbooks:
+    return Playbooks()
+
+
+@pytest.fixture(scope="session")
+def site(web1: Host) -> Site:
+    root = web1.file("/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt")
+    AUTHORITY.write_bytes(root.content)
+    return Site("probe.test", address("web1"))
+
+
+class Listener:
+    """A web server and a mail server at the control node's address on the test network."""
+
+    def __init__(self) -> None:
+        self.posts: list[dict[str, Any]] = []
+        self.mails: list[str] = []
+        self.beats = 0
+        self.answer = 204
+        listener = self
+
+        class Web(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if listener.answer < 300:
+                    listener.posts.append(json.loads(body))
+                self.send_response(listener.answer)
+                self.end_headers()
+
+            def do_GET(self) -> None:
+                listener.beats += 1
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        class Mail(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                self.wfile.write(b"220 here\r\n")
+                while line := self.rfile.readline():
+                    verb = line[:4].upper()
+                    if verb == b"DATA":
+                        self.wfile.write(b"354 go on\r\n")
+                        text = b"".join(iter(self.rfile.readline, b".\r\n"))
+                        listener.mails.append(subject(text))
+                    self.wfile.write(b"221 bye\r\n" if verb == b"QUIT" else b"250 yes\r\n")
+                    if verb == b"QUIT":
+                        return
+
+        here = json.loads((RUN / "hosts.json").read_text())["gateway"]
+        self.servers = [
+            http.server.ThreadingHTTPServer((here, 0), Web),
+            socketserver.ThreadingTCPServer((here, 0), Mail),
+        ]
+        for server in self.servers:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.here = here
+        self.web, self.mail = (server.server_address[1] for server in self.servers)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings by which these are told: those of deploys."""
+        return {
+            "release_notify_urls": [f"http://{self.here}:{self.web}/a-secret-token"],
+            "release_notify_mail": {
+                "to": ["ops@example.org"],
+                "sender": "web1@example.org",
+                "host": self.here,
+                "port": self.mail,
+            },
+            "monitoring_heartbeat_url": f"http://{self.here}:{self.web}/beat",
+            "monitoring_limits": LIMITS,
+        }
+
+    def heard(self) -> list[tuple[str, str]]:
+        """Check and state of each message since this was last asked."""
+        posts, self.posts = self.posts, []
+        self.last = {post["check"]: post for post in posts}
+        return sorted((post["check"], post["state"]) for post in posts)
+
+    def end(self) -> None:
+        for server in self.servers:
+            server.shutdown()
+            server.server_close()
+
+
+def subject(text: bytes) -> str:
+    header = email.message_from_bytes(text)["Subject"]
+    decoded = str(email.header.make_header(email.header.decode_header(header)))
+    return " ".join(decoded.split())
+
+
+class Watched:
+    """The server, looked at when a test says so instead of every minute."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def look(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.host.check_output("systemctl start pergola-monitoring.service")
+
+    def status(self) -> dict[str, Any]:
+        return json.loads(self.host.file("/var/lib/pergola/status.json").content_string)
+
+    def state(self, name: str) -> str:
+        return next(one["state"] for one in self.status()["checks"] if one["name"] == name)
+
+    def sql(self, query: str) -> str:
+        return self.host.check_output("runuser -u postgres -- psql -XAtqc %s", query)
+
+
+@pytest.fixture(scope="session")
+def listener() -> Iterator[Listener]:
+    listener = Listener()
+    yield listener
+    listener.end()
+
+
+@pytest.fixture(scope="session")
+def provision(listener: Listener, playbook: Playbooks) -> Any:
+    """Run the role as a user does; returns how many tasks changed something."""
+
+    def run(**more: object) -> int:
+        settings = {**listener.settings, **more}
+        done = playbook("playbooks/provision.yml", "--tags=monitoring", **settings)
+        assert done.returncode == 0, done.stdout
+        assert "a-secret-token" not in done.stdout
+        return int(done.stdout.split("changed=")[1].split()[0])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def watched(web1: Host, provision: Any) -> Iterator[Watched]:
+    """The server with exporters on its own address only, and those who are told."""
+    provision(monitoring_exporters_address="127.0.0.1")
+    web1.check_output("systemctl stop pergola-monitoring.timer")
+    watched = Watched(web1)
+    watched.look(2)
+    yield watched
+    web1.check_output("systemctl start pergola-monitoring.timer")
+
+
+@pytest.fixture
+def told(watched: Watched, listener: Listener) -> Listener:
+    """Those who are told, in a moment in which all is well and nothing waits."""
+    assert watched.status()["state"] == "ok", watched.status()
+    listener.answer = 204
+    listener.heard()
+    listener.mails.clear()
+    return listener
