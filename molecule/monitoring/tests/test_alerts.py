@@ -189,13 +189,12 @@ def test_a_certificate_that_nobody_renewed_is_told(watched, told):
 def full_repository(watched):
     """The first repository on a disk of its own that is full."""
     run = watched.host.check_output
-    run("mkdir /tmp/full && mount -t tmpfs -o size=16m,mode=0750 tmpfs /tmp/full")
-    run(f"cp -a {PGBACKREST}/. /tmp/full/ && chown postgres:postgres /tmp/full")
-    run(f"mount --move /tmp/full {PGBACKREST}")
-    run(f"dd if=/dev/zero of={PGBACKREST}/fills bs=64k status=none; true")
-    watched.host.run(f"dd if=/dev/zero of={PGBACKREST}/fills bs=64k status=none")
+    run(f"cp -a {PGBACKREST} /var/tmp/repository")
+    run(f"mount -t tmpfs -o size=16m,mode=0750 tmpfs {PGBACKREST}")
+    run(f"chown postgres:postgres {PGBACKREST} && mv /var/tmp/repository/* {PGBACKREST}")
+    watched.host.run(f"dd if=/dev/zero of={PGBACKREST}/fills bs=4k status=none")
     yield f"umount {PGBACKREST}"
-    watched.host.run(f"umount {PGBACKREST}; rmdir /tmp/full")
+    watched.host.run(f"umount {PGBACKREST}; rm -rf /var/tmp/repository")
 
 
 def switch_wal(watched, times):
