@@ -1,0 +1,1 @@
+"""What `pergola-postgresql` does; standard library only."""
