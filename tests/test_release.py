@@ -560,6 +560,28 @@ def test_a_schema_that_somebody_else_changed_is_not_excused_by_a_mark(two, at):
         rollback.choose(two(backward_compatible=True), "", force=False)
 
 
+def test_a_rollback_to_a_release_whose_python_is_gone_is_refused_unless_it_is_made_anew(
+    two, at, tmp_path
+):
+    at("1")
+    releases = two()
+    venv = releases.path("a") / "venv"
+    (venv / "lib/python3.11").mkdir(parents=True)
+    (venv / "bin").mkdir()
+    usual, own = tmp_path / "python3.13", tmp_path / "python3.11"
+    usual.touch()
+    # The release of the system before had another python3, or had removed the release's own.
+    for interpreter in (usual, own):
+        (venv / "bin/python").unlink(missing_ok=True)
+        (venv / "bin/python").symlink_to(interpreter)
+        with pytest.raises(system.ReleaseError, match=r"a was made for Python 3\.11") as refused:
+            rollback.choose(releases, "", force=False)
+        assert "-e env=current -e release_to=a" in refused.value.hint
+    assert rollback.choose(releases, "", force=False, rebuilt=True)["id"] == "a"
+    own.touch()
+    assert rollback.choose(releases, "", force=False)["id"] == "a"
+
+
 def line(status, path="/"):
     return json.dumps({"status": status, "request": {"method": "GET", "uri": path}}) + "\n"
 

@@ -38,6 +38,7 @@ HARMLESS = frozenset(
         "drain_seconds",
         "health_path",
         "migrate_command",
+        "python",
         "start_timeout_seconds",
         "static_dir",
         "static_url",

@@ -60,6 +60,15 @@ class Build:
         write(self.target / "ready", "")
         persist(self.target)
 
+    @property
+    def python(self) -> str:
+        """The interpreter by its versioned name.
+
+        After the next release of the system `python3` is another one, while this one stays until
+        it is removed: a link to `python3` would break the live release at its next start.
+        """
+        return str(Path(self.settings["python"]).resolve())
+
     def check_disk(self) -> None:
         """Refuse before anything is unpacked when the release could fill the disk."""
         with self.archive.open("rb") as packed:
@@ -112,7 +121,7 @@ class Build:
 
     def install(self) -> None:
         """Install exactly what the lock says; see uv's manual for the exit codes."""
-        uv, python = self.settings["uv"], self.settings["python"]
+        uv, python = self.settings["uv"], self.python
         self.run(
             [uv, "venv", "--quiet", "--allow-existing", "--python", python, self.venv],
             "make a venv",
@@ -180,7 +189,7 @@ class Build:
             "HOME": cache,
             "LANG": "C.UTF-8",
             "UV_CACHE_DIR": f"{cache}/uv",
-            "UV_PYTHON": self.settings["python"],
+            "UV_PYTHON": self.python,
             "UV_PYTHON_DOWNLOADS": "never",
             "UV_NO_PROGRESS": "1",
             **host_environment(),

@@ -89,6 +89,7 @@ def arguments() -> argparse.Namespace:
     pick = verb("choose", "(Ansible) which release a rollback goes to")
     pick.add_argument("release", nargs="?", default="")
     pick.add_argument("--force", action="store_true")
+    pick.add_argument("--rebuilt", action="store_true")
     phases = verb("do", "(Ansible) go through phases of a deploy; prepare reads its order on stdin")
     phases.add_argument("phases", help=",".join(deploy.PHASES))
     phases.add_argument("release")
@@ -144,7 +145,7 @@ def other_verbs(store: Store, options: argparse.Namespace) -> dict[str, Any] | s
         "status": lambda: facts.status(store),
         "releases": lambda: tables.releases(store),
         "show": lambda: tables.release(store, options.release),
-        "choose": lambda: rollback.choose(store, options.release, options.force),
+        "choose": lambda: rollback.choose(store, options.release, options.force, options.rebuilt),
         "plan": lambda: facts.for_plan(store),
         "unlock": lambda: unlock(store),
         "run": lambda: in_live_release(store, options.command),

@@ -7,8 +7,11 @@ from releases.store import Store
 from releases.system import ReleaseError
 
 
-def choose(store: Store, wanted: str, force: bool) -> dict[str, Any]:
-    """The release to roll back to: the one named, or the last good one that is not live."""
+def choose(store: Store, wanted: str, force: bool, rebuilt: bool = False) -> dict[str, Any]:
+    """The release to roll back to: the one named, or the last good one that is not live.
+
+    `rebuilt`: only its commit is wanted, of which a release is made anew.
+    """
     live = store.live()
     good = [candidate for candidate in store.good() if candidate != live]
     if not wanted and not good:
@@ -21,6 +24,13 @@ def choose(store: Store, wanted: str, force: bool) -> dict[str, Any]:
     manifest = store.manifest(chosen)  # refuses an unknown one by name
     if not store.is_ready(chosen):
         raise ReleaseError("rollback", f"release {chosen} was never prepared completely")
+    if not rebuilt and (python := store.lost_python(chosen)):
+        raise ReleaseError(
+            "rollback",
+            f"{chosen} was made for {python}, which this system has no more",
+            hint="roll back to its commit, made anew with today's Python and environment: "
+            f"playbooks/rollback.yml -e env=current -e release_to={chosen}. Nothing changed",
+        )
     if not force and chosen != live:
         refuse_across_schema(store, chosen)
     return {"changed": False, "id": chosen, "commit": manifest["commit"], "from": live}

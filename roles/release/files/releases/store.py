@@ -64,6 +64,15 @@ class Store:
         """Whether a release was prepared completely."""
         return (self.path(release) / "ready").exists()
 
+    def lost_python(self, release: str) -> str:
+        """The Python that a release was made for, when the system has it no more; else empty."""
+        venv = self.path(release) / "venv"
+        interpreter = (venv / "bin/python").resolve()
+        made_for = [path.name for path in (venv / "lib").glob("python3.*")]
+        if not made_for or (interpreter.exists() and interpreter.name in made_for):
+            return ""
+        return made_for[0].replace("python", "Python ")
+
     def live_colour(self) -> str:
         return "green" if (self.home / "live/green").exists() else "blue"
 
