@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 PROJECT = Path(__file__).parent.parent
-ROLES = ["app", "caddy", "postgresql", "backup", "base", "release", "uv", "monitoring"]
+ROLES = ["app", "caddy", "postgresql", "backup", "base", "release", "uv", "upgrade", "monitoring"]
 HEAD = """# Settings
 
 Generated from the roles' argument specs by `scripts/settings_page.py`; a test keeps it true.

@@ -138,6 +138,31 @@ def test_postgresql_is_the_distributions_own(name, version):
     assert host("__postgresql_config_dir") == f"/etc/postgresql/{version}/main"
 
 
+def with_clusters(name, *versions):
+    host = Host(SYSTEMS[name])
+    files = [{"path": f"/etc/postgresql/{cluster}/postgresql.conf"} for cluster in versions]
+    host.variables["__preflight_clusters"] = {"files": files}
+    return host
+
+
+def test_the_cluster_on_the_server_decides_and_not_a_new_release_of_the_system():
+    host = with_clusters("trixie", "15/main", "16/another")
+    assert host("postgresql_version") == 15
+    assert "postgresql-15" in host("base_packages")
+    assert host.unfit() == ""
+
+
+def test_another_version_than_that_of_the_cluster_is_refused():
+    host = with_clusters("trixie", "15/main")
+    host.variables["postgresql_version"] = 17
+    assert (
+        "Its cluster of PostgreSQL has version 15, and postgresql_version says 17" in host.unfit()
+    )
+    assert "playbooks/upgrade.yml -e postgresql=17" in host.unfit()
+    host.variables["preflight_postgresql"] = False
+    assert host.unfit() == ""
+
+
 @pytest.mark.parametrize(
     ("name", "daemon"),
     [("noble", "systemd-timesyncd"), ("resolute", "chrony"), ("trixie", "systemd-timesyncd")],

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from backups import jobs
 from backups.drill import drill
+from backups.follow import follow
 from backups.repository import Repositories
 from backups.results import all_results
 from backups.scratch import Scratch
@@ -29,6 +30,8 @@ def parser() -> argparse.ArgumentParser:
     scratch.add_argument("--remove", action="store_true", help="remove it again")
     verbs.add_parser("setup", help="make the repositories usable, and a first backup")
     verbs.add_parser("stanza-upgrade", help="go on after PostgreSQL's major version was upgraded")
+    after = verbs.add_parser("follow", help="(pergola-upgrade) go on with another major version")
+    after.add_argument("version", type=int)
     verbs.add_parser("status", help="backups and the last result of each job, as JSON")
     return main
 
@@ -85,6 +88,7 @@ VERBS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {
     "scratch": scratch,
     "setup": setup,
     "stanza-upgrade": stanza_upgrade,
+    "follow": lambda _, options: follow(options.version),
     "status": status,
 }
 

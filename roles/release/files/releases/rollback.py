@@ -27,7 +27,7 @@ def choose(store: Store, wanted: str, force: bool, rebuilt: bool = False) -> dic
     if not rebuilt and (python := store.lost_python(chosen)):
         raise ReleaseError(
             "rollback",
-            f"{chosen} was made for {python}, which this system has no more",
+            f"{chosen} was made for {python}, which is not there for it any more",
             hint="roll back to its commit, made anew with today's Python and environment: "
             f"playbooks/rollback.yml -e env=current -e release_to={chosen}. Nothing changed",
         )

@@ -1,0 +1,1 @@
+"""Updates of the system, and another major version of PostgreSQL, on one host."""
