@@ -14,6 +14,7 @@ from backups.results import all_results
 from backups.scratch import Scratch
 from backups.settings import Settings
 from backups.system import BackupError, systemctl
+from backups.verify import verify
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = main.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("full", help="make a full backup")
     verbs.add_parser("incr", help="make an incremental backup")
+    verbs.add_parser("verify", help="read every file of the repositories")
     point = verbs.add_parser("point", help="make a named point that a restore can go to")
     point.add_argument("name", nargs="?", default="")
     verbs.add_parser(
@@ -83,6 +85,7 @@ def status(settings: Settings, _: argparse.Namespace) -> None:
 VERBS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {
     "full": lambda settings, _: jobs.back_up(settings, "full"),
     "incr": lambda settings, _: jobs.back_up(settings, "incr"),
+    "verify": lambda settings, _: verify([settings]),
     "point": point,
     "drill": lambda settings, _: drill(settings),
     "scratch": scratch,
