@@ -25,8 +25,9 @@ HOLD = {
     "transactions": 2,
     "settings": 5,
     "clock": 10,
+    "messages": 3,
+    "errors": 2,
 }
-HOLD |= {"messages": 3, "errors": 2}
 # Requests are lost while one of these is down.
 VITAL = ("caddy.service", "postgresql@*.service", "*@blue.service", "*@green.service")
 DATABASE = (
@@ -127,7 +128,9 @@ def disks(look: Look) -> Iterator[Finding]:
         holds = f" ({', '.join(disk['holds'])})" if disk["holds"] else ""
         state = look.level(name, "disk_percent", disk["percent"])
         says = f"{disk['percent']:.0f} % used, {size(disk['free_bytes'])} free{holds}"
-        if state != OK:
+        if state != OK and "backups" in disk["holds"]:
+            says += "; make it larger, or keep backups for a shorter time (backup_retention_days)"
+        elif state != OK:
             says += f"; find what grows with `du -xh --max-depth=2 {disk['place']} | sort -h`"
         yield Finding(name, state, says)
         state = look.level(inodes, "inodes_percent", disk["inodes_percent"])

@@ -150,8 +150,8 @@ def look_and_tell(settings: dict[str, Any]) -> None:
         written(METRICS, metrics.page(status), 0o644)
     # Last, as others may let it wait.
     send(known, people)
-    for failed in notify.beaten(settings["beats"]):
-        print(f"<4>the heartbeat was not taken by {failed}")
+    beat(known, settings["beats"])
+    written(MEMORY, json.dumps(known), 0o600)
 
 
 def summarise(known: dict[str, Any], changes: list[watch.Change]) -> None:
@@ -168,15 +168,24 @@ def summarise(known: dict[str, Any], changes: list[watch.Change]) -> None:
 
 def send(known: dict[str, Any], people: dict[str, tuple[str, notify.Send]]) -> None:
     """Empty the outbox as far as it goes."""
-    if not known["outbox"]:
-        return
-    waits, failed = notify.sent(known["outbox"], people)
+    known["outbox"], failed = notify.sent(known["outbox"], people)
     for to, why in failed.items():
         if to not in known.get("unsent", {}):
             print(f"<4>not told, it is tried again every minute: {why}")
     for to in set(known.get("unsent", {})) - set(failed):
         print(f"<5>told again: {people[to][0] if to in people else to}")
-    written(MEMORY, json.dumps(known | {"outbox": waits, "unsent": failed}), 0o600)
+    known["unsent"] = failed
+
+
+def beat(known: dict[str, Any], urls: list[str]) -> None:
+    """Send the heartbeats; the journal has when that begins to fail and when it works again."""
+    failed = notify.beaten(urls)
+    for to, why in failed.items():
+        if to not in known.get("unbeaten", {}):
+            print(f"<4>the heartbeat is not taken: {why}")
+    for to in set(known.get("unbeaten", {})) - set(failed):
+        print(f"<5>the heartbeat is taken again: {known['unbeaten'][to].partition(':')[0]}")
+    known["unbeaten"] = failed
 
 
 def main() -> int:

@@ -60,8 +60,9 @@ select json_build_object(
       'age', greatest(age(datfrozenxid), mxid_age(datminmxid)))
     from pg_database order by greatest(age(datfrozenxid), mxid_age(datminmxid)) desc limit 1),
   'slots', (select coalesce(json_agg(json_build_object(
-      'name', slot_name, 'status', wal_status, 'bytes', pg_wal_lsn_diff(case when pg_is_in_recovery()
-        then pg_last_wal_receive_lsn() else pg_current_wal_lsn() end, restart_lsn))), '[]')
+      'name', slot_name, 'status', wal_status, 'bytes', pg_wal_lsn_diff(
+        case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_lsn() end,
+        restart_lsn))), '[]')
     from pg_replication_slots where not active),
   'pending_restart', (select coalesce(json_agg(name order by name), '[]')
     from pg_settings where pending_restart)
@@ -256,7 +257,7 @@ def reboot() -> list[str] | None:
 
 
 def clock_error() -> int | None:
-    """The kernel's estimate of the clock's error in microseconds; None: it is not this host's clock.
+    """The kernel's estimate of the clock's error in microseconds; None: no clock of its own.
 
     timedatectl tells it too, but it starts a service for that, every minute.
     """

@@ -5,6 +5,7 @@ import json
 import smtplib
 import ssl
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
 from email.message import EmailMessage
@@ -138,17 +139,18 @@ def sent(
 
 def reason(error: Exception) -> str:
     """What went wrong, without the address: other errors than those of the system may hold it."""
-    return (
-        f"{type(error).__name__}: {error}" if isinstance(error, OSError) else type(error).__name__
-    )
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, OSError):
+        error = error.reason
+    kind = type(error).__name__
+    return f"{kind}: {error}" if isinstance(error, OSError) else kind
 
 
-def beaten(urls: Iterable[str]) -> list[str]:
-    """Say at each address that this host is alive; the hosts of those that did not answer."""
-    failed = []
+def beaten(urls: Iterable[str]) -> dict[str, str]:
+    """Say at each address that this host is alive; what failed by the address's key."""
+    failed = {}
     for url in urls:
         try:
             request(url)
         except Exception as error:  # the outside notices; nothing here depends on it
-            failed.append(f"{urlsplit(url).hostname}: {reason(error)}")
+            failed[key("beat", url)] = f"{urlsplit(url).hostname}: {reason(error)}"
     return failed
