@@ -3,6 +3,7 @@
 The facts are those that Ansible recorded on each system, cut down to what the roles read.
 """
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def trusted(value):
     return trust_as_template(value) if isinstance(value, str) else value
 
 
+@functools.cache
 def load(path):
     return trusted(yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
 

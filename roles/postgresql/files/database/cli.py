@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     check = verbs.add_parser("check", help="whether the server would start with its settings")
     check.add_argument("file", nargs="?", type=Path, help="instead of conf.d/pergola.conf")
     check.add_argument("--coming", default="", help="libraries that are installed afterwards")
+    check.add_argument("--set-in", default="", help="where a person mends what is refused")
     reload = verbs.add_parser("reload", help="read changed settings; say which need a restart")
     reload.add_argument("--only-look", action="store_true", help="change nothing")
     verbs.add_parser("restart", help="restart while the applications' requests wait")
@@ -35,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
 def answer(server: Server, options: argparse.Namespace) -> dict[str, object]:
     """Do what the command line says."""
     if options.verb == "check":
-        settings.check(server, options.file, set(filter(None, options.coming.split(","))))
+        settings.check(server, options.file, options.coming.split(","), options.set_in)
         return {"changed": False}
     if options.verb == "reload":
         return restart.reload(server, options.only_look)

@@ -114,7 +114,9 @@ def server_steps(wanted: list[Database], found: Mapping[str, Any]) -> Iterator[S
             sql = f"alter database {name} owner to {quoted(one.owner)}"
             yield step(sql, f"database {one.name}: owner {one.owner}")
         if "public" in there["granted"]:
-            yield step(f"revoke all on database {name} from public", f"{one.name}: closed to others")
+            yield step(
+                f"revoke all on database {name} from public", f"{one.name}: closed to others"
+            )
         for group, wanted_members in groups.items():
             # Names come quoted from PostgreSQL where they must be.
             if not {group, quoted(group)} & set(there["granted"]):
@@ -130,9 +132,7 @@ def server_steps(wanted: list[Database], found: Mapping[str, Any]) -> Iterator[S
                     yield step(sql, f"{member} not in {group} any more")
 
 
-def database_steps(
-    one: Database, found: Mapping[str, Any], roles: Iterable[str]
-) -> Iterator[Step]:
+def database_steps(one: Database, found: Mapping[str, Any], roles: Iterable[str]) -> Iterator[Step]:
     """What is missing inside a database: extensions, and privileges on what is and will be made."""
     yield from extension_steps(one.name, one.extensions, found)
     defaults = {tuple(line) for line in found["defaults"]}
@@ -208,9 +208,7 @@ def apply(server: Server, steps: list[Step]) -> None:
             together.clear()
 
     for step in steps:
-        if together and (
-            step.alone or together[0].alone or step.database != together[0].database
-        ):
+        if together and (step.alone or together[0].alone or step.database != together[0].database):
             take()
         together.append(step)
     take()

@@ -23,7 +23,7 @@ PAUSE_SECONDS = 45  # less than Caddy waits for an answer's beginning
 LOCK_SECONDS = 300  # a migration or a switch at work is waited for
 LOOK_EVERY = 0.2
 PENDING = """
-select coalesce(json_object_agg(s.name, json_build_array(s.setting || coalesce(' ' || s.unit, ''), f.setting)), '{}')
+select coalesce(json_object_agg(s.name, json_build_array(current_setting(s.name), f.setting)), '{}')
 from pg_settings s
 left join (select distinct on (lower(name)) lower(name) as name, setting
            from pg_file_settings order by lower(name), seqno desc) f on f.name = lower(s.name)
@@ -40,17 +40,26 @@ def reload(server: Server, only_look: bool) -> dict[str, Any]:
     if not server.is_running():
         return {"changed": True, "reloaded": False, "running": False, "pending": {}}
     loaded = float(server.sql("select extract(epoch from pg_conf_load_time())"))
-    stale = any(path.stat().st_mtime > loaded for path in [server.config, *server.config.rglob("*")])
+    stale = any(
+        path.stat().st_mtime > loaded for path in [server.config, *server.config.rglob("*")]
+    )
     if stale and not only_look:
-        check(server, None, set())
+        check(server)
         server.sql("select pg_reload_conf()")
         until = time.monotonic() + 10
         while float(server.sql("select extract(epoch from pg_conf_load_time())")) <= loaded:
             if time.monotonic() > until:
-                raise DatabaseError("PostgreSQL did not reload its settings", hint=f"See {server.log}.")
+                raise DatabaseError(
+                    "PostgreSQL did not reload its settings", hint=f"See {server.log}."
+                )
             time.sleep(LOOK_EVERY / 4)
     pending = json.loads(server.sql(PENDING))
-    return {"changed": stale or bool(pending), "reloaded": stale, "running": True, "pending": pending}
+    return {
+        "changed": stale or bool(pending),
+        "reloaded": stale,
+        "running": True,
+        "pending": pending,
+    }
 
 
 def reread_unit(server: Server, only_look: bool) -> None:
@@ -62,7 +71,7 @@ def reread_unit(server: Server, only_look: bool) -> None:
 
 def restart(server: Server) -> dict[str, Any]:
     """Restart the server, or start it, while requests wait; how long that took, in seconds."""
-    check(server, None, set())
+    check(server)
     if server.is_running():
         # Most of what is to be written is written before anybody waits for it.
         server.sql("checkpoint")
@@ -72,7 +81,9 @@ def restart(server: Server) -> dict[str, Any]:
         if done.returncode:
             log = server.log.read_text(errors="replace") if server.log.exists() else ""
             raise DatabaseError(
-                "PostgreSQL did not start again", last_lines(log or done.stderr), f"See {server.log}."
+                "PostgreSQL did not start again",
+                last_lines(log or done.stderr),
+                f"See {server.log}.",
             )
         seconds = time.monotonic() - began
     if left := json.loads(server.sql(PENDING)):

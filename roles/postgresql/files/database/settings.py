@@ -3,6 +3,7 @@
 import re
 import shutil
 import tempfile
+from collections.abc import Container
 from pathlib import Path
 
 from database.server import Server
@@ -11,18 +12,21 @@ from database.system import DatabaseError, as_postgres, last_lines
 # A value that the server's program only knows when it has gone through all of its start but the
 # memory and the sockets: the settings fit each other, and the libraries to be loaded are there.
 COMPUTED = "shared_memory_size"
-# Lines of its log that say what is wrong.
-WRONG = re.compile(r"(?:LOG|ERROR|FATAL|WARNING|HINT|DETAIL):\s+(.*)")
-SUMMARY = re.compile(r"configuration file .* contains errors")
+# Lines of its log that say what is wrong, but for those that say only that something is.
+WRONG = re.compile(r"^(?:.*(?:LOG|ERROR|FATAL|WARNING|HINT|DETAIL)|postgres):\s+(.*)", re.MULTILINE)
+SUMMARY = re.compile(r"configuration file .* contains errors|skipping missing configuration file")
 OUR_LINE = re.compile(r"^(\w[\w.]*) = .*# (?:from )?postgresql_settings", re.MULTILINE)
 LIBRARIES = re.compile(r"^shared_preload_libraries = '([^']*)'", re.MULTILINE)
 
 
-def check(server: Server, file: Path | None, coming: set[str]) -> None:
+def check(
+    server: Server, file: Path | None = None, coming: Container[str] = (), set_in: str = ""
+) -> None:
     """Refuse settings with which the server would not start; DatabaseError says which and why.
 
     `file` is what shall replace conf.d/pergola.conf; None: as it is. `coming` are libraries whose
-    packages this run installs. Without a server there is nothing to check with.
+    packages this run installs, `set_in` is where a person mends settings. Without a server there
+    is nothing to check with.
     """
     control = server.data / "global/pg_control"
     if not (server.programs / "postgres").exists() or not control.exists():
@@ -36,6 +40,7 @@ def check(server: Server, file: Path | None, coming: set[str]) -> None:
         (place / "data/global").mkdir(parents=True)
         shutil.copy(server.data / "PG_VERSION", place / "data")
         shutil.copy(control, place / "data/global")
+        shutil.copy(server.data / "postgresql.auto.conf", place / "data")
         for path in [place, *place.rglob("*")]:
             shutil.chown(path, "postgres", "postgres")
             path.chmod(0o700)
@@ -54,6 +59,7 @@ def check(server: Server, file: Path | None, coming: set[str]) -> None:
         raise DatabaseError(
             f"PostgreSQL {server.version} would not start with these settings",
             "\n".join(wrong_lines(done.stderr, text)) or last_lines(done.stderr),
+            f"Mend postgresql_settings in {set_in}." if set_in else "",
         )
 
 

@@ -1,0 +1,293 @@
+"""Role postgresql without a server: settings on recorded hosts, the plan of databases."""
+
+import re
+import sys
+
+import pytest
+import yaml
+from test_systems import PROJECT, SYSTEMS, Host
+
+sys.path.insert(0, str(PROJECT / "roles/postgresql/files"))
+
+from database import databases, settings
+
+GB = 1024
+DISK = {"mount": "/", "size_available": 30 * 2**30, "size_total": 40 * 2**30}
+VERSION = {"bookworm": 15, "trixie": 17, "noble": 16, "resolute": 18}
+
+
+def host(system="noble", memory_mb=4 * GB, groups=("app", "db", "servers"), facts=None, **more):
+    made = Host(
+        {**SYSTEMS[system], "memtotal_mb": memory_mb, "mounts": [DISK], **(facts or {})}, **more
+    )
+    made.variables["group_names"] = list(groups)
+    return made
+
+
+def values(made):
+    text = made("__postgresql_settings_file")
+    return dict(re.findall(r"^(\w+) = ('[^']*'|\S+)  # ", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("system", ["bookworm", "resolute"])
+@pytest.mark.parametrize(
+    ("memory_mb", "groups", "wanted"),
+    [
+        (1 * GB, ["app", "db"], "128MB 306MB 4MB 64MB 16MB"),
+        (4 * GB, ["app", "db"], "400MB 1228MB 4MB 102MB 51MB"),
+        (16 * GB, ["app", "db"], "1632MB 4914MB 16MB 409MB 204MB"),
+        (1 * GB, ["db"], "224MB 690MB 4MB 64MB 28MB"),
+        (4 * GB, ["db"], "912MB 2764MB 9MB 230MB 115MB"),
+        (16 * GB, ["db"], "3680MB 11058MB 36MB 921MB 256MB"),
+    ],
+)
+def test_memory_is_shared_out_by_who_else_is_on_the_host(system, memory_mb, groups, wanted):
+    got = values(host(system, memory_mb, groups))
+    names = "shared_buffers effective_cache_size work_mem maintenance_work_mem autovacuum_work_mem"
+    assert " ".join(got[name] for name in names.split()) == wanted
+    assert got["max_connections"] == "100"
+
+
+@pytest.mark.parametrize(("system", "concurrency"), [("bookworm", "200"), ("resolute", "16")])
+def test_what_differs_between_the_versions(system, concurrency):
+    made = host(system)
+    assert made("postgresql_version") == VERSION[system]
+    assert values(made)["effective_io_concurrency"] == concurrency
+
+
+@pytest.mark.parametrize(
+    ("disk_gb", "wanted"),
+    [
+        (None, "1024MB 256MB 2048MB 2560MB"),
+        (4, "512MB 128MB 1024MB 1024MB"),
+        (20, "2048MB 512MB 4096MB 5120MB"),
+        (500, "4096MB 1024MB 102400MB 128000MB"),
+    ],
+)
+def test_what_is_written_beside_the_data_is_bounded_by_the_disk(disk_gb, wanted):
+    mounts = [{"mount": "/", "size_total": 9 * 2**40}]
+    mounts += [{"mount": "/var/lib/postgresql", "size_total": disk_gb * 2**30}] if disk_gb else []
+    got = values(host(facts={"mounts": mounts if disk_gb else []}))
+    names = "max_wal_size min_wal_size max_slot_wal_keep_size temp_file_limit"
+    assert " ".join(got[name] for name in names.split()) == wanted
+
+
+def test_a_kernel_with_a_few_megabytes_less_is_not_worth_a_restart():
+    assert len({values(host(memory_mb=7950 - n))["shared_buffers"] for n in range(8)}) == 1
+
+
+POOLS = {
+    "app_workers": 4,
+    "app_processes": [{"name": "worker", "command": "work"}],
+    "app_schedules": [{"name": "nightly", "command": "job", "on_calendar": "daily"}],
+    "app_database_connections": 10,
+}
+
+
+def test_connections_are_what_all_pools_of_all_applications_may_open():
+    own = host(**POOLS)
+    # 10 x (2 x (4 + 1) + 1) = 110, and 20.
+    assert values(own)["max_connections"] == "130"
+    others = {"ansible_local": {"shop": {"connections": 60, "preload": ["pg_cron"]}}}
+    both = host(facts=others, **POOLS)
+    assert values(both)["max_connections"] == "190"
+    assert values(both)["shared_preload_libraries"] == "'pg_cron,pg_stat_statements'"
+    says = "needed: 110 for notes + 60 for shop + 20 for backups, monitoring, migrations and"
+    assert says in both("__postgresql_settings_file")
+
+
+def test_what_the_application_left_at_its_last_run_is_not_added_again():
+    facts = {"ansible_local": {"notes": {"connections": 900, "preload": []}}}
+    assert values(host(facts=facts, **POOLS))["max_connections"] == "130"
+
+
+def test_too_few_connections_are_refused_with_the_sum():
+    facts = {"ansible_local": {"shop": {"connections": 60, "preload": []}}}
+    made = host(facts=facts, postgresql_max_connections=150, **POOLS)
+    said = made.unfit()
+    assert "postgresql_max_connections 150 is too small: 110 for notes + 60 for shop + 20" in said
+    assert (
+        "are 190. Set it to that or more in inventory/prod/group_vars/servers/settings.yml" in said
+    )
+    assert host(facts=facts, postgresql_max_connections=190, **POOLS).unfit() == ""
+
+
+def broken(made):
+    return " ".join(r["says"] for r in made("__preflight_rules") if r["broken"])
+
+
+def test_a_deploy_refuses_too_few_connections_by_the_applications_own_settings():
+    said = broken(host(postgresql_max_connections=100, **POOLS))
+    assert "notes may open 110 (app_database_connections 10 x (2 slots x (4 app_workers" in said
+    assert "Set it to 130 or more" in said
+    assert broken(host(postgresql_max_connections=130, **POOLS)) == ""
+    assert broken(host(**POOLS)) == ""
+
+
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [
+        ({"work mem": "1MB"}, "work mem cannot be a setting's name"),
+        ({"Max_Connections": 5}, "max_connections (postgresql_max_connections)"),
+        ({"archive_mode": False}, "archive_mode (backup_enabled)"),
+        ({"work_mem": ["1MB"]}, "a value is a text, a number, true or false"),
+        ({"work_mem": "1MB", "jit": True, "pg_stat_statements.max": 9}, ""),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(own, says):
+    said = broken(host(postgresql_settings=own))
+    assert says in said
+    assert bool(said) is bool(says)
+
+
+def test_a_text_with_quotes_stays_one_value():
+    made = host(postgresql_settings={"application_name": "it's"})
+    assert "application_name = 'it''s'  # postgresql_settings" in made("__postgresql_settings_file")
+
+
+def test_libraries_of_the_users_own_are_added_to_ours():
+    own = {"shared_preload_libraries": "auto_explain, pg_stat_statements"}
+    got = values(host(postgresql_settings=own))
+    assert got["shared_preload_libraries"] == "'auto_explain,pg_stat_statements'"
+
+
+NOTES = {"name": "notes", "owner": "notes"}
+
+
+def test_an_extension_brings_its_package_and_its_library():
+    wanted = [{**NOTES, "extensions": ["pg_trgm", "vector", "pg_cron"]}]
+    made = host("trixie", postgresql_databases=wanted)
+    packages = set(made("base_packages"))
+    assert {"postgresql-17-pgvector", "postgresql-17-cron"} <= packages
+    assert values(made)["shared_preload_libraries"] == "'pg_cron,pg_stat_statements'"
+    files = {file["path"]: file["content"] for file in made("__postgresql_application_files")}
+    assert '"preload": ["pg_cron"]' in files["/etc/pergola/applications/notes.fact"]
+    assert made.unfit() == ""
+
+
+def test_an_extension_that_the_distribution_lacks_is_refused():
+    wanted = [{**NOTES, "extensions": ["vector"]}]
+    said = host("bookworm", postgresql_databases=wanted).unfit()
+    assert "has no package of the extension vector" in said
+    assert "postgresql_repository: pgdg" in said
+    assert host("bookworm", postgresql_databases=wanted, postgresql_repository="pgdg").unfit() == ""
+    named_wrong = [{**NOTES, "extensions": ["pgvector"]}]
+    assert "is called vector" in broken(host(postgresql_databases=named_wrong))
+
+
+def test_a_version_that_the_distribution_lacks_comes_from_pgdg_only():
+    said = host("noble", postgresql_version=18).unfit()
+    assert "postgresql_version 18: Ubuntu 24.04 has 16." in said
+    pgdg = host("noble", postgresql_version=18, postgresql_repository="pgdg")
+    assert pgdg.unfit() == ""
+    assert "postgresql-18" in pgdg("base_packages")
+    assert "99" in host(postgresql_version=99, postgresql_repository="pgdg").unfit()
+
+
+def test_pgdg_is_added_before_the_packages_and_signed_by_the_pinned_key_only():
+    assert host()("base_repositories") == []
+    made = host("noble", postgresql_repository="pgdg")
+    (repository,) = made("base_repositories")
+    source = made.file("base", "repository.sources.j2", item=repository)
+    assert "URIs: https://apt.postgresql.org/pub/repos/apt\nSuites: noble-pgdg\n" in source
+    assert "Signed-By: /usr/share/keyrings/pergola-pgdg.asc" in source
+    order = yaml.safe_load((PROJECT / "roles/base/tasks/main.yml").read_text())
+    names = [task["ansible.builtin.import_tasks"] for task in order]
+    assert names.index("repositories.yml") < names.index("packages.yml")
+
+    tasks = yaml.safe_load((PROJECT / "roles/base/tasks/repositories.yml").read_text())
+    guard = next(task for task in tasks if "ansible.builtin.assert" in task)
+    pinned = "B97B0AFCAA1A47F044F244A07FCC7D46ACCC4CF8"
+    for fingerprint, good in [(pinned, True), ("F" * 40, False)]:
+        stdout = f"pub:x\nfpr:::::::::{fingerprint}:\n"
+        made.variables["item"] = {"item": repository, "stdout": stdout}
+        assert made(guard["ansible.builtin.assert"]["that"]) is good
+    kinds = [next(key for key in task if "." in key) for task in tasks]
+    assert kinds.index("ansible.builtin.assert") < kinds.index("ansible.builtin.template")
+
+
+def test_who_may_become_root_may_read():
+    operators = [
+        {"name": "ada", "keys": []},
+        {"name": "bob", "sudo": False, "keys": []},
+        {"name": "eve", "sudo": True, "keys": []},
+    ]
+    made = host(base_operators=operators)
+    assert made("__postgresql_wanted")["databases"] == [
+        {"name": "notes", "owner": "notes", "readers": ["ada", "eve"]}
+    ]
+
+
+# The program on the host
+
+
+NOBODY = {"login": True, "powers": False}
+EMPTY = {"roles": {"postgres": NOBODY}, "databases": {}, "members": [], "available": ["pg_trgm"]}
+SHOP = databases.Database("my-shop", "my-shop", ["pg_trgm"], ["ada"], [])
+BARE = {"extensions": ["plpgsql"], "schemas": ["public"], "defaults": []}
+
+
+def test_on_a_new_server_everything_is_made():
+    steps = list(databases.server_steps([SHOP], EMPTY))
+    assert [step.sql for step in steps] == [
+        'create role "my-shop" login',
+        'create role "my-shop_read" nologin',
+        'create database "my-shop" owner "my-shop"',
+        'revoke all on database "my-shop" from public',
+        'grant connect on database "my-shop" to "my-shop_read"',
+        'create role "ada" login',
+        'grant "my-shop_read" to "ada"',
+    ]
+    assert [step.says for step in steps if step.alone] == ["database my-shop"]
+    inside = [step.sql for step in databases.database_steps(SHOP, BARE, [])]
+    assert inside[0] == 'create extension if not exists "pg_trgm" cascade'
+    assert (
+        'alter default privileges for role "my-shop" grant SELECT on tables to "my-shop_read"'
+        in inside
+    )
+    assert not any("_write" in sql for sql in inside)
+
+
+def test_what_is_there_is_left_alone():
+    found = {
+        "roles": dict.fromkeys(["my-shop", "my-shop_read", "ada"], NOBODY),
+        "databases": {"my-shop": {"owner": "my-shop", "granted": ["my-shop", '"my-shop_read"']}},
+        "members": [["my-shop_read", "ada"]],
+        "available": ["pg_trgm"],
+    }
+    assert list(databases.server_steps([SHOP], found)) == []
+    defaults = [
+        ["my-shop", kind, "my-shop_read", privilege]
+        for kind, (_, read, _) in databases.PRIVILEGES.items()
+        for privilege in read
+    ]
+    state = {"extensions": ["plpgsql", "pg_trgm"], "schemas": ["public"], "defaults": defaults}
+    assert list(databases.database_steps(SHOP, state, [])) == []
+
+
+def test_an_owner_with_power_over_the_server_loses_it():
+    found = {**EMPTY, "roles": {"my-shop": {"login": True, "powers": True}}}
+    sql = [step.sql for step in databases.server_steps([SHOP], found)]
+    assert sql[0] == 'alter role "my-shop" login nosuperuser nocreatedb nocreaterole'
+
+
+def test_names_are_quoted():
+    assert databases.quoted('a"; drop') == '"a""; drop"'
+
+
+LOG = """\
+2026-11-24 19:00:00 UTC [1] LOG:  skipping missing configuration file "/run/x/postgresql.auto.conf"
+2026-11-24 19:00:00.000 UTC [2] LOG:  unrecognized configuration parameter "shared_bufers" in \
+file "/run/pergola-x/config/conf.d/pergola.conf" line 33
+2026-11-24 19:00:00.000 UTC [2] FATAL:  configuration file "/x/pergola.conf" contains errors
+postgres: superuser_reserved_connections (9) must be less than max_connections (5)
+"""
+
+
+def test_a_refusal_names_the_setting_as_the_user_set_it():
+    text = "jit = off  # ours\nshared_bufers = '1GB'  # postgresql_settings\n"
+    assert settings.wrong_lines(LOG, text) == [
+        "postgresql_settings: shared_bufers: unrecognized configuration parameter "
+        '"shared_bufers" in conf.d/pergola.conf',
+        "superuser_reserved_connections (9) must be less than max_connections (5)",
+    ]
