@@ -81,9 +81,13 @@ def prove(cluster: Cluster) -> None:
 
 
 def write_files(files: Sequence[File]) -> None:
+    """Write those that differ: a newer file would have role postgresql restart the server."""
     for file in files:
+        path = Path(file["path"])
+        if path.exists() and path.read_text() == file["content"]:
+            continue
         write(
-            Path(file["path"]),
+            path,
             file["content"],
             int(file.get("mode") or "0644", 8),
             file.get("owner") or "root",

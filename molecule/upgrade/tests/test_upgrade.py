@@ -1,0 +1,211 @@
+"""A server that grows old: updates, Debian 12 to 13, PostgreSQL 15 to 17 and back."""
+
+import re
+
+import pytest
+from conftest import DIGEST, SQL, running
+
+CLUSTERS = "pg_lsclusters --no-header"
+SECONDS_CLOSED = 40
+
+
+def clusters(web1):
+    """version -> (port, state) of every cluster."""
+    lines = [line.split() for line in web1.check_output(CLUSTERS).splitlines()]
+    return {f"{line[0]}/{line[1]}": (line[2], line[3]) for line in lines}
+
+
+# -- updates ---------------------------------------------------------------------------------------
+
+
+def test_what_only_a_reboot_renews_is_said(updated):
+    assert "web1 needs a reboot (updated, but cannot be restarted: " in folded(
+        updated.said["update"]
+    )
+
+
+def test_the_plan_of_an_update_says_what_restarts_and_changes_nothing(updated):
+    plan = updated.said["plan"]
+    assert "packages to update: 2" in plan
+    assert re.search(r"postgresql-15 15\.\S+~before -> 15\.", plan)
+    assert "PostgreSQL restarts (postgresql-15) while the requests wait" in folded(plan)
+
+
+def folded(text):
+    return re.sub(r"\s+", " ", text)
+
+
+def test_an_update_of_postgresql_and_of_a_library_loses_no_request(updated, web1, server):
+    now = running(web1, server)
+    assert now["postgresql"] != updated.before["postgresql"]
+    assert now["slot"] != updated.before["slot"]
+    assert now["caddy"] == updated.before["caddy"], "it uses nothing of what was updated"
+    seen = updated.load
+    worst = max(window["max"] for window in seen.windows.values() if "max" in window)
+    print(f"update: {seen.failed} failed of {seen.ok + seen.failed}, worst {worst:.0f} ms")
+    assert seen.ok > 200
+    assert seen.failed == 0, seen.first_failures
+    assert worst > 1000, "nothing was held"
+
+
+def test_a_second_update_finds_nothing_to_do(updated):
+    assert "restarted, as they run what was replaced" not in folded(updated.said["again"])
+    assert "packages to update: none" in updated.said["again"]
+    assert re.search(r"web1 +: .*changed=0 ", updated.said["again"])
+
+
+# -- the next release of the system ----------------------------------------------------------------
+
+
+def test_updates_do_not_turn_into_the_next_release(next_release):
+    assert "apt's sources name another release of the system (trixie)" in folded(
+        next_release.said["update"]
+    )
+
+
+def test_the_old_release_serves_after_the_next_release_of_the_system(next_release, web1, site):
+    assert web1.file("/etc/debian_version").content_string.startswith("13.")
+    assert site.release() == next_release.before["live"]
+
+
+def test_the_cluster_stays_and_another_version_is_refused(provisioned, web1):
+    refused = folded(provisioned.said["refused"])
+    assert "Its cluster of PostgreSQL has version 15, and postgresql_version says 17" in refused
+    assert re.search(r"web1 +: ok=\d+ +changed=0 ", provisioned.said["refused"])
+    assert "PostgreSQL 15 stays; this release of the system has 17" in folded(
+        provisioned.said["site"]
+    )
+
+
+def test_the_application_is_made_anew_for_the_new_python(provisioned, web1, server, site):
+    assert server.live() != provisioned.before["live"]
+    assert site.release() == server.live()
+    python = web1.check_output("readlink /srv/probe/slots/live/venv/bin/python")
+    assert python == "/usr/bin/python3.13"
+    assert provisioned.load.failed == 0, provisioned.load.first_failures
+
+
+def test_sorted_columns_are_made_anew_for_the_new_library(provisioned, upgrade, web1):
+    query = SQL.replace("-d probe", "-d sorted")
+    differs = (
+        "select datcollversion <> pg_database_collation_actual_version(oid) "
+        "from pg_database where datname = 'sorted'"
+    )
+    assert web1.check_output(query, differs).strip() == "t"
+    plan = folded(upgrade("--check").stdout)
+    assert "sorted: 1 indexes, sorted by another C library, made anew" in plan
+    upgrade()
+    assert web1.check_output(query, differs).strip() == "f"
+
+
+# -- another major version of PostgreSQL -----------------------------------------------------------
+
+
+@pytest.fixture
+def as_before(provisioned, web1, sql, site, digest):
+    """What must hold after an upgrade that failed: all as if it had never been begun."""
+
+    def check():
+        assert clusters(web1) == {"15/main": ("5432", "online")}
+        assert sql(DIGEST) == digest
+        assert site.get("/db").status_code == 200
+        assert "auto" in web1.file("/etc/postgresql/15/main/start.conf").content_string
+        assert not web1.file("/var/lib/pergola/upgrade.json").exists
+
+    return check
+
+
+def test_what_speaks_against_an_upgrade_is_told_at_once(upgrade, as_before, sql):
+    sql("select pg_create_physical_replication_slot('left_behind')")
+    try:
+        refused = folded(upgrade(postgresql="99", fails=True).stdout)
+    finally:
+        sql("select pg_drop_replication_slot('left_behind')")
+    assert "not to be had from apt's sources: postgresql-99" in refused
+    assert "replication slots, which would be lost: left_behind" in refused
+    as_before()
+
+
+def test_an_upgrade_that_fails_after_the_change_of_ports_is_undone(upgrade, as_before, monkeypatch):
+    monkeypatch.setenv("PERGOLA_UPGRADE_FAIL_AT", "ready")
+    done = upgrade(postgresql="17", fails=True, upgrade_rehearsal=False)
+    assert "17/main takes port 5432" in folded(done.stdout)
+    assert "everything is as before" in folded(done.stdout)
+    as_before()
+
+
+def test_an_upgrade_whose_program_is_killed_is_undone(upgrade, as_before, web1):
+    command = (
+        "systemd-run --quiet --wait --pipe --collect --unit=pergola-upgrade "
+        "--property=ExecStopPost='/usr/local/sbin/pergola-upgrade undo' "
+        'sh -c \'echo "{\\"rehearsal\\": false}" | /usr/local/sbin/pergola-upgrade postgresql 17\''
+    )
+    web1.check_output(f"nohup {command} >/run/killed.log 2>&1 </dev/null &")
+    web1.check_output("timeout 60 sh -c 'until pgrep -x pg_upgrade; do sleep 0.1; done'")
+    web1.check_output("systemctl kill --signal=KILL pergola-upgrade")
+    web1.check_output(
+        "timeout 60 sh -c 'while systemctl is-active pergola-upgrade || "
+        "test -e /var/lib/pergola/upgrade.json; do sleep 0.5; done'"
+    )
+    assert "everything is as before" in web1.file("/run/killed.log").content_string
+    as_before()
+
+
+def test_the_upgrade_keeps_every_row(upgraded, web1, sql, site, digest, server):
+    assert clusters(web1) == {"15/main": ("5433", "down"), "17/main": ("5432", "online")}
+    assert sql("show server_version_num").startswith("17")
+    assert sql(DIGEST) == digest
+    assert sql("select count(*) from kept where body % 'c4ca4238'") != ""
+    assert site.get("/db").text == "42"
+    closed = float(re.search(r"open again after ([0-9.]+) s", upgraded.said["upgrade"])[1])
+    print(f"upgrade: closed for {closed} s; {server.live()} serves")
+    assert closed < SECONDS_CLOSED
+
+
+def test_the_plan_and_the_rehearsal_come_first(upgraded):
+    assert "PostgreSQL 15 -> 17" in upgraded.said["plan"]
+    done = folded(upgraded.said["upgrade"])
+    assert done.index("rehearsal: copy") < done.index("the applications are closed")
+    assert re.search(r"rehearsal: \d+ MB, copied in [0-9.]+ s, upgraded in [0-9.]+ s", done)
+
+
+def test_the_new_cluster_is_as_the_old_one_was(upgraded, web1, sql):
+    assert sql("show data_checksums") == "on"
+    assert sql("select datcollate from pg_database where datname = 'probe'") == "C.UTF-8"
+    old, new = ("/etc/postgresql/15/main/conf.d", "/etc/postgresql/17/main/conf.d")
+    web1.check_output(f"diff -r {old} {new}")
+    assert "manual" in web1.file("/etc/postgresql/15/main/start.conf").content_string
+    assert sql("select count(*) from pg_extension where extname = 'amcheck'") == "0"
+    assert sql("select count(*) > 0 from pg_stats where tablename = 'kept'") == "t"
+
+
+def test_the_new_cluster_has_a_backup_and_archives(upgraded, web1):
+    newest = web1.check_output("pergola-backup status")
+    assert '"job": "backup"' in newest
+    web1.check_output("pergola-backup point after-the-upgrade")
+    assert web1.check_output("pergola-backup incr") is not None
+
+
+def test_site_changes_nothing_after_an_upgrade(upgraded, playbook):
+    assert re.search(r"web1 +: .*changed=0 ", playbook("site.yml").stdout)
+
+
+def test_the_way_back_is_confirmed_and_works_and_so_does_forward_again(
+    upgraded, upgrade, web1, sql, site, digest
+):
+    sql("insert into kept values (0, 'written on 17')")
+    refused = folded(upgrade(postgresql="back", fails=True).stdout)
+    assert "ROWS WRITTEN SINCE ARE LOST" in refused
+    assert "-e confirm=probe" in refused
+    assert clusters(web1)["17/main"] == ("5432", "online")
+    upgrade(postgresql="back", confirm="probe")
+    assert clusters(web1) == {"15/main": ("5432", "online"), "17/main": ("5433", "down")}
+    assert sql(DIGEST) == digest
+    assert site.get("/db").text == "42"
+    upgrade(remove_old=True, confirm="probe")
+    assert clusters(web1) == {"15/main": ("5432", "online")}
+    upgrade(postgresql="17", upgrade_rehearsal=False)
+    upgrade(remove_old=True, confirm="probe")
+    assert clusters(web1) == {"17/main": ("5432", "online")}
+    assert not web1.package("postgresql-15").is_installed
+    assert sql(DIGEST) == digest
