@@ -219,6 +219,8 @@ def mentioned(raw: object, variables: Mapping[str, Any]) -> frozenset[str]:
     names: set[str] = set()
     fresh = template_names(raw)
     for _ in range(HOW_DEEP):
+        # hostvars is what all hosts have; a setting uses the few names that stand after it.
+        fresh -= {"hostvars"}
         names |= fresh
         fresh = {n for name in fresh for n in template_names(variables.get(name))} - names
         if not fresh:

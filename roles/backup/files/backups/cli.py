@@ -4,9 +4,9 @@ import argparse
 import json
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from backups import jobs
+from backups import jobs, peers
 from backups.drill import drill
 from backups.follow import follow
 from backups.repository import Repositories
@@ -30,7 +30,17 @@ def parser() -> argparse.ArgumentParser:
     )
     scratch = verbs.add_parser("scratch", help="restore the newest backup beside the live server")
     scratch.add_argument("--remove", action="store_true", help="remove it again")
-    verbs.add_parser("setup", help="make the repositories usable, and a first backup")
+    verbs.add_parser("setup", help="make the repositories usable, and a first backup").add_argument(
+        "--alone", action="store_true", help="no other host keeps copies"
+    )
+    verbs.add_parser("certificate", help="have one, and show it").add_argument("address")
+    for verb, text in {
+        "listen": "answer these other hosts",
+        "prepare": "make room for the backups of these servers",
+        "keep": "have the timers and a first backup for these servers",
+        "forget": "make no more backups of these servers",
+    }.items():
+        verbs.add_parser(verb, help=text).add_argument("names", nargs="*")
     verbs.add_parser("stanza-upgrade", help="go on after PostgreSQL's major version was upgraded")
     after = verbs.add_parser("follow", help="(pergola-upgrade) go on with another major version")
     after.add_argument("version", type=int)
@@ -38,15 +48,22 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
-def setup(settings: Settings, _: argparse.Namespace) -> None:
-    changed = start_timers()
-    changed |= jobs.set_up(settings)
+def setup(settings: Settings, options: argparse.Namespace) -> None:
+    changed = peers.alone() if options.alone else False
+    changed |= start_timers(jobs.TIMERS)
+    made, wanted = jobs.set_up(settings)
+    print(json.dumps({"changed": changed or made, "wanted": wanted}))
+
+
+def keep(options: argparse.Namespace) -> None:
+    changed = start_timers(jobs.KEEPERS_TIMERS)
+    changed |= jobs.have_first([Settings.kept(name) for name in options.names])
     print(json.dumps({"changed": changed}))
 
 
-def start_timers() -> bool:
+def start_timers(verbs: Sequence[str]) -> bool:
     """Enable the timers, have systemd reread them when they changed; whether anything did."""
-    units = [f"pergola-backup-{verb}.timer" for verb in jobs.TIMERS]
+    units = [f"pergola-backup-{verb}.timer" for verb in verbs]
     states = systemctl("is-enabled", *units).split()
     stale = "yes" in systemctl("show", "--property=NeedDaemonReload", *units)
     if stale:
@@ -82,10 +99,18 @@ def status(settings: Settings, _: argparse.Namespace) -> None:
     print(json.dumps({"backups": backups, "results": all_results()}, indent=1))
 
 
+# What needs no PostgreSQL on this host.
+EVERYWHERE: dict[str, Callable[[argparse.Namespace], object]] = {
+    "full": lambda _: jobs.back_up_all(Settings.all(), "full"),
+    "incr": lambda _: jobs.back_up_all(Settings.all(), "incr"),
+    "verify": lambda _: verify(Settings.all()),
+    "certificate": lambda options: print(json.dumps(peers.identity(options.address))),
+    "listen": lambda options: print(json.dumps({"changed": peers.listen(options.names)})),
+    "prepare": lambda options: print(json.dumps({"changed": peers.prepare(options.names)})),
+    "keep": keep,
+    "forget": lambda options: print(json.dumps({"changed": peers.forget(options.names)})),
+}
 VERBS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {
-    "full": lambda settings, _: jobs.back_up(settings, "full"),
-    "incr": lambda settings, _: jobs.back_up(settings, "incr"),
-    "verify": lambda settings, _: verify([settings]),
     "point": point,
     "drill": lambda settings, _: drill(settings),
     "scratch": scratch,
@@ -100,7 +125,10 @@ def main() -> int:
     """Do what the command line says."""
     options = parser().parse_args()
     try:
-        VERBS[options.verb](Settings.read(), options)
+        if options.verb in EVERYWHERE:
+            EVERYWHERE[options.verb](options)
+        else:
+            VERBS[options.verb](Settings.read(), options)
     except BackupError as error:
         print(f"{socket.gethostname()}: {error.report()}", file=sys.stderr)
         return 1

@@ -3,8 +3,10 @@
 import os
 import re
 import time
+from collections.abc import Sequence
 
 from backups.cluster import Cluster
+from backups.peers import make_room
 from backups.repository import Repositories
 from backups.results import recorded
 from backups.settings import Repository, Settings
@@ -12,27 +14,33 @@ from backups.system import STATE, BackupError, add_line, now, size, stamp
 
 POINTS = STATE / "points.jsonl"
 SECONDS_TO_ARCHIVE = 60
-TIMERS = ("full", "incr", "verify", "drill")
+KEEPERS_TIMERS = ("full", "incr", "verify")
+TIMERS = (*KEEPERS_TIMERS, "drill")
 
 
 def back_up(settings: Settings, kind: str) -> None:
+    """Make a full or an incremental backup of one server; see back_up_all."""
+    back_up_all([settings], kind)
+
+
+def back_up_all(stanzas: Sequence[Settings], kind: str) -> None:
     """Make a full or an incremental backup in every repository that this host backs up to.
 
     One that fails does not keep the others from theirs; BackupError names it afterwards.
     """
-    repositories = Repositories(settings)
     with recorded("backup", type=kind) as result:
         said, failed = [], []
-        for repository in settings.local:
-            try:
-                said.append(back_up_to(repositories, repository, kind))
-            except BackupError as error:
-                failed.append((repository, error))
+        for settings in stanzas:
+            for repository in settings.local:
+                where = f"{repository.name} of {settings.stanza}"
+                try:
+                    said.append(back_up_to(Repositories(settings), repository, kind))
+                except BackupError as error:
+                    failed.append((where, error))
         if failed:
-            names = ", ".join(repository.name for repository, _ in failed)
             raise BackupError(
-                f"no {kind} backup could be made in {names}"
-                + (f" (it was in {'; '.join(said)})" if said else ""),
+                f"no {kind} backup could be made in {', '.join(where for where, _ in failed)}"
+                + (f" (made were {'; '.join(said)})" if said else ""),
                 "\n".join(error.report() for _, error in failed),
             )
         result["says"] = "; ".join(said)
@@ -49,20 +57,36 @@ def back_up_to(repositories: Repositories, repository: Repository, kind: str) ->
     )
 
 
-def set_up(settings: Settings) -> bool:
-    """Make the repositories usable, prove it, have a first backup; return whether one was made."""
+def set_up(settings: Settings) -> tuple[bool, list[str]]:
+    """Make the repositories usable, prove it, have a first backup in those that are this host's.
+
+    Returns whether one was made, and the other hosts that hold none yet.
+    """
+    for repository in settings.local:
+        if repository.path:
+            make_room(repository.path)
     repositories = Repositories(settings)
-    before = repositories.info()
     repositories.do("stanza-create")
     repositories.do(
         "check",
         "--archive-timeout=30",
-        hint="WAL does not reach the repository: see /var/log/pgbackrest/ on the server",
+        hint="WAL does not reach a repository: see /var/log/pgbackrest/ on the server, and whether "
+        "there is room and the hosts that keep copies can be reached",
     )
-    have = {backup["database"]["repo-key"] for backup in before.get("backup", [])}
-    missing = [one for one in settings.local if one.number not in have]
+    have = {backup.repository for backup in repositories.backups()}
+    others = [one for one in settings.repositories if not one.local]
+    return have_first([settings]), [one.name for one in others if one.number not in have]
+
+
+def have_first(stanzas: Sequence[Settings]) -> bool:
+    """Make a full backup of each server that this host has none of; whether there was such."""
+    missing = []
+    for settings in stanzas:
+        have = {backup.repository for backup in Repositories(settings).backups()}
+        if any(repository.number not in have for repository in settings.local):
+            missing.append(settings)
     if missing:
-        back_up(settings, "full")
+        back_up_all(missing, "full")
     return bool(missing)
 
 
