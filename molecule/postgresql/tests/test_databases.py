@@ -57,7 +57,8 @@ def test_a_second_time_nothing_is_missing(shop, bring):
 
 
 def test_an_operator_reads_everything_and_changes_nothing(shop, database):
-    for table in ("old", "later.new"):
+    database("create table later.newest ()", database="shop", user="probe")
+    for table in ("old", "later.new", "later.newest"):
         database(f"select * from {table}", database="shop", user="ada")
         refused(database, f"delete from {table}", "ada")
     refused(database, "create table mine ()", "ada")
