@@ -39,6 +39,7 @@ bench: ## Measure against floors of the same run
 	benchmarks/provision
 	benchmarks/deploy
 	benchmarks/serving
+	benchmarks/postgresql
 
 lock: ## Pin the Python tools anew, with hashes
 	for file in requirements requirements-dev; do uv pip compile --quiet --upgrade --universal --python-version 3.11 \
