@@ -58,8 +58,11 @@ class Cluster:
 
     def starts(self, how: str) -> None:
         """Say whether it starts with the system: auto or manual."""
-        text = f"# Set by pergola-upgrade.\n{how}\n"
-        write(self.configuration / "start.conf", text, owner=ACCOUNT)
+        file, before = self.configuration / "start.conf", self.configuration.stat()
+        write(file, f"# Set by pergola-upgrade.\n{how}\n", owner=ACCOUNT)
+        # Role postgresql restarts a server that is older than its settings: this is none of them.
+        for path in (file, self.configuration):
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         systemctl("daemon-reload")
 
     def hold_archive(self) -> None:

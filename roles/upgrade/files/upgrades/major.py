@@ -134,8 +134,10 @@ def open_again() -> None:
 
 
 def finish() -> None:
-    """Take the maintenance pages away, and forget how to go back."""
+    """Let the cluster start with the system, take our pages away, forget how to go back."""
     closed = marked()["apps"]
+    if cluster := serving():
+        cluster.starts("auto")
     for app in apps.every():
         if closed.get(app.name, {}).get("page"):
             app.call("maintenance", "off")
@@ -145,7 +147,11 @@ def finish() -> None:
 
 
 def hand_over(old: Cluster, new: Cluster) -> None:
-    """Give one cluster the other one's port, now and at each boot."""
+    """Give one cluster the other one's port.
+
+    Neither starts with the system from here until the applications are open: after a power loss no
+    worker must write to what is then put back.
+    """
     step("hand over", f"{new} takes port {USUAL_PORT}")
     spare = new.port if new.port != USUAL_PORT else free_port()
     old.stop()
@@ -153,7 +159,7 @@ def hand_over(old: Cluster, new: Cluster) -> None:
     old.move_to(spare)
     old.starts("manual")
     new.move_to(USUAL_PORT)
-    new.starts("auto")
+    new.starts("manual")
     new.start()
 
 
@@ -174,8 +180,9 @@ def undo() -> bool:
             other.starts("manual")
         if serves.port != USUAL_PORT:
             serves.move_to(USUAL_PORT)
-        serves.starts("auto")
         serves.start()
+    elif cluster := serving():
+        cluster.start()
     open_again()
     finish()
     say("everything is as before" if not state.get("done") else "finished what was begun")
