@@ -6,6 +6,8 @@ import os
 import asyncpg
 
 SCHEMA = 1
+ROWS = """create table if not exists probe_rows (
+    number bigint primary key, at timestamptz not null default clock_timestamp())"""
 
 
 async def main() -> None:
@@ -15,6 +17,7 @@ async def main() -> None:
     connection = await asyncpg.connect(host="/run/postgresql", database=database)
     async with connection.transaction():
         await connection.execute("create table if not exists probe_schema (version int not null)")
+        await connection.execute(ROWS)
         before = await connection.fetchval("select max(version) from probe_schema")
         if before is None or before < SCHEMA:
             await connection.execute("insert into probe_schema values ($1)", SCHEMA)

@@ -48,6 +48,13 @@ async def database(request: Request) -> Response:
     return PlainTextResponse(str(await pool.fetchval("select 42") if pool else 42))
 
 
+@app.post("/rows/{number}")
+async def row(number: int, request: Request) -> Response:
+    """Keep a number; an answer is the promise that it is kept."""
+    await request.app.state.pool.execute("insert into probe_rows (number) values ($1)", number)
+    return PlainTextResponse("kept")
+
+
 @app.post("/echo")
 async def echo(request: Request) -> Response:
     return Response(await request.body())

@@ -2,19 +2,28 @@
 
 import argparse
 import json
+import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from backups import jobs, peers
 from backups.drill import drill
 from backups.follow import follow
+from backups.plan import make_plan, told, told_undo
 from backups.repository import Repositories
+from backups.restore import restore, undo
 from backups.results import all_results
 from backups.scratch import Scratch
 from backups.settings import Settings
 from backups.system import BackupError, systemctl
+from backups.targets import Wanted
 from backups.verify import verify
+
+# What a restore says while it is at work.
+LOG = Path("/run/pergola-restore.log")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,8 +37,14 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser(
         "drill", help="restore a backup beside the live server, look closely, remove it"
     )
-    scratch = verbs.add_parser("scratch", help="restore the newest backup beside the live server")
+    scratch = verbs.add_parser("scratch", help="restore beside the live server")
     scratch.add_argument("--remove", action="store_true", help="remove it again")
+    plan = verbs.add_parser("plan", help="what a restore would do; nothing is changed")
+    plan.add_argument("--undo", action="store_true", help="what an undo would do")
+    again = verbs.add_parser("restore", help="restore in place; nothing asks you again")
+    verbs.add_parser("undo", help="back to the data that the last restore put aside")
+    for verb in (plan, scratch, again):
+        add_target(verb)
     verbs.add_parser("setup", help="make the repositories usable, and a first backup").add_argument(
         "--alone", action="store_true", help="no other host keeps copies"
     )
@@ -45,7 +60,59 @@ def parser() -> argparse.ArgumentParser:
     after = verbs.add_parser("follow", help="(pergola-upgrade) go on with another major version")
     after.add_argument("version", type=int)
     verbs.add_parser("status", help="backups and the last result of each job, as JSON")
+    # In the unit of its own, which a lost connection does not end.
+    main.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     return main
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """The options of a restore; none: the latest state of the archive."""
+    add = parser.add_argument
+    add("--to", default="", help="a moment, with its time zone: 2026-11-24T10:00:00Z")
+    add("--xid", default="", help="the end of a transaction, by its number")
+    add("--point", default="", help="a named point")
+    add("--repo", type=int, help="only from this repository")
+    add("--timeline", type=int, help="along this timeline; else the one that was live then")
+
+
+def wanted(options: argparse.Namespace) -> Wanted:
+    given = (options.to, options.xid, options.point, options.repo, options.timeline)
+    return Wanted(*given)
+
+
+def show_plan(settings: Settings, options: argparse.Namespace) -> None:
+    if options.undo:
+        print(told_undo(settings))
+    else:
+        print(told(settings, make_plan(settings, wanted(options))))
+
+
+def in_own_unit(settings: Settings, options: argparse.Namespace) -> None:
+    """Restore or undo, in a unit of its own: the end of an SSH session does not end it half-way."""
+    if options.here:
+        if options.verb == "undo":
+            undo(settings)
+        else:
+            restore(settings, wanted(options))
+        return
+    if systemctl("is-active", "pergola-restore.service").strip() in ("active", "deactivating"):
+        raise BackupError("a restore is at work", hint=f"what it says: {LOG}")
+    LOG.unlink(missing_ok=True)
+    command = [
+        "systemd-run", "--quiet", "--wait", "--collect", "--unit=pergola-restore",
+        "--property=KillMode=mixed", "--property=TimeoutStopSec=1h",
+        f"--property=StandardOutput=append:{LOG}", f"--property=StandardError=append:{LOG}",
+        f"--setenv=SUDO_USER={os.environ.get('SUDO_USER', '')}",
+        sys.argv[0], "--here", *sys.argv[1:],
+    ]  # fmt: skip
+    code = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
+    said = LOG.read_text().strip() if LOG.exists() else ""
+    if code:
+        raise BackupError(
+            said.removeprefix(f"{socket.gethostname()}: ")
+            or "no restore was begun: see `systemctl status pergola-restore`"
+        )
+    print(said)
 
 
 def setup(settings: Settings, options: argparse.Namespace) -> None:
@@ -84,8 +151,8 @@ def scratch(settings: Settings, options: argparse.Namespace) -> None:
     if options.remove:
         instance.remove()
         return
-    newest = Repositories(settings).newest()
-    instance.restore([f"--repo={newest.repository}", "--type=default"], newest.bytes_in_database)
+    choice = make_plan(settings, wanted(options)).choice
+    instance.restore(choice.options(), choice.backup.bytes_in_database)
     instance.start()
     print(f"sudo -u postgres psql -h {instance.sockets}")
 
@@ -114,6 +181,9 @@ VERBS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {
     "point": point,
     "drill": lambda settings, _: drill(settings),
     "scratch": scratch,
+    "plan": show_plan,
+    "restore": in_own_unit,
+    "undo": in_own_unit,
     "setup": setup,
     "stanza-upgrade": stanza_upgrade,
     "follow": lambda _, options: follow(options.version),

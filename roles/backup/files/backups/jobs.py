@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from backups.cluster import Cluster
 from backups.peers import make_room
-from backups.repository import Repositories
+from backups.repository import NEXT_XID, Backup, Repositories
 from backups.results import recorded
 from backups.settings import Repository, Settings
 from backups.system import STATE, BackupError, add_line, now, size, stamp
@@ -53,9 +53,27 @@ def back_up_to(repositories: Repositories, repository: Repository, kind: str) ->
     began = time.monotonic()
     repositories.do("backup", f"--repo={repository.number}", f"--type={kind}")
     made = repositories.newest(repository.number)
+    annotate(repositories, made)
     return (
         f"{made.label} in {repository.name}: {size(made.bytes_in_database)} of the server, "
         f"{size(made.bytes_in_repository)} added, {time.monotonic() - began:.1f} s"
+    )
+
+
+def annotate(repositories: Repositories, backup: Backup) -> None:
+    """Note which transactions come after a backup: a restore to one of them can begin with it.
+
+    Only the server itself knows; a host that keeps its backups does not.
+    """
+    cluster = Cluster(repositories.settings)
+    if not cluster.data.exists():
+        return
+    xid = cluster.sql("select pg_snapshot_xmax(pg_current_snapshot())")
+    repositories.do(
+        "annotate",
+        f"--repo={backup.repository}",
+        f"--set={backup.label}",
+        f"--annotation={NEXT_XID}={xid}",
     )
 
 

@@ -10,6 +10,8 @@ from backups.system import BackupError, as_postgres, checked
 
 # pgBackRest's exit code for a stanza that belongs to another cluster, or another major version.
 MISMATCH = 28
+# The annotation of a backup that says which transactions come after it.
+NEXT_XID = "next-xid"
 MISMATCH_HINT = """\
 The repository holds the backups of another cluster under this name ({stanza}). Nothing was changed.
 - This server is a new one in the place of a lost one: bring the data back, playbooks/restore.yml.
@@ -33,6 +35,7 @@ class Backup:
     bytes_in_database: int
     bytes_in_repository: int
     damaged: bool
+    next_xid: int | None  # when it had ended; None: nobody noted it
 
     @property
     def timeline(self) -> int:
@@ -54,6 +57,7 @@ class Backup:
             bytes_in_database=found["info"]["size"],
             bytes_in_repository=found["info"]["repository"]["delta"],
             damaged=bool(found.get("error")),
+            next_xid=int(xid) if (xid := found.get("annotation", {}).get(NEXT_XID)) else None,
         )
 
 
