@@ -15,6 +15,7 @@ from testinfra.host import Host
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 sys.path.insert(0, str(PROJECT / "molecule/shared"))
 
+from rows import Rows  # noqa: E402
 from scenario import (  # noqa: E402 - found through the line above
     AUTHORITY,
     INVENTORY,
@@ -41,6 +42,11 @@ def server(web1: Host) -> Server:
 @pytest.fixture(scope="session")
 def site(server: Server) -> Site:
     return Site("probe.test", address("web1"))
+
+
+@pytest.fixture(scope="session")
+def rows(web1: Host, site: Site) -> Rows:
+    return Rows(web1, site)
 
 
 @pytest.fixture(scope="session")
@@ -99,16 +105,21 @@ class Figures:
         )
 
 
-FIGURES = Figures()
+FIGURES = pytest.StashKey[Figures]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FIGURES] = Figures()
 
 
 @pytest.fixture(scope="session")
-def figures() -> Figures:
-    return FIGURES
+def figures(pytestconfig: pytest.Config) -> Figures:
+    return pytestconfig.stash[FIGURES]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The scenario's last line; scripts/test.sh repeats it after Molecule's own."""
-    print(FIGURES)
+    figures = config.stash[FIGURES]
+    print(figures)
     if summary := os.environ.get("SCENARIO_SUMMARY"):
-        Path(summary).write_text(f"{FIGURES}\n")
+        Path(summary).write_text(f"{figures}\n")

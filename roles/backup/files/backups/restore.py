@@ -17,6 +17,7 @@ from typing import Any
 
 from backups.apps import Fence, applications_here
 from backups.cluster import Cluster
+from backups.drill import Clock
 from backups.plan import CHANGES, Plan, last_change, make_plan, newest_timeline
 from backups.repository import Repositories
 from backups.results import recorded
@@ -134,13 +135,16 @@ class Work:
         """Put another data directory in the place of the live one, and start everything on it."""
         data = self.cluster.data
         kept = data.with_name(f"main.before-{now():%Y%m%dT%H%M%SZ}")
-        ran, began = self.server.runs(), time.monotonic()
+        ran, began, clock = self.server.runs(), time.monotonic(), Clock()
         try:
             self.fence.close()
+            clock.lap("fence")
             self.server.stop()
+            clock.lap("stop")
             stopped = time.time()
             exchange(data, fresh, kept)
             self.server.start()
+            clock.lap("recovery")
         except UNFORESEEN as error:
             raise self.put_back(fresh, kept, ran, error) from error
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # there is no way back from here
@@ -150,12 +154,14 @@ class Work:
         add_line(CHANGES, {**entry, "to_timeline": timeline})
         try:
             self.fence.open()
+            clock.lap("applications")
         except BackupError as error:
             names = error.reason.split()[0]
             error.reason = f"the data is restored, but {error.reason}; the maintenance page stays"
             error.hint = TO_OPEN.format(name=names)
             raise
         finally:
+            self.result["parts"] = clock.laps
             self.result["outage_seconds"] = round(time.monotonic() - began, 1)
 
     def put_back(self, fresh: Path, kept: Path, ran: bool, error: Exception) -> BackupError:

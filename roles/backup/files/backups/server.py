@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from backups.cluster import Cluster
 from backups.system import BackupError, as_postgres, checked, last_lines, systemctl, write
 
-LOOK_EVERY = 0.05
+LOOK_EVERY = 0.1
 # For starts that recover: nobody is let in before the end of recovery, hence a connection
 # that succeeds is the proof of it; pg_ctl does not wait for that; and settings that are
 # smaller than those of the server that wrote the WAL do not stop it. It is gone with a reboot.
@@ -65,7 +66,8 @@ class Server:
         """Start it, and wait until it can be written to; BackupError as soon as it never will."""
         seen = self.log.stat().st_size if self.log.exists() else 0
         systemctl("reset-failed", self.cluster.unit)
-        systemctl("start", self.cluster.unit)
+        # pg_ctlcluster looks once in a while only.
+        systemctl("start", "--no-block", self.cluster.unit)
         self.wait_until_writable(seen)
 
     def wait_until_writable(self, seen: int) -> None:
@@ -80,9 +82,14 @@ class Server:
                     return
             except (BackupError, subprocess.TimeoutExpired):
                 pass
-            if systemctl("is-active", self.cluster.unit).strip() not in ("active", "activating"):
+            if self.is_down():
                 raise BackupError("PostgreSQL did not come up", self.said_since(seen))
             time.sleep(LOOK_EVERY)
+
+    def is_down(self) -> bool:
+        """Whether it has ended, and nothing is about to start it."""
+        shown = systemctl("show", "--property=ActiveState,Job", self.cluster.unit)
+        return not re.search(r"=activ|Job=\d", shown)
 
     def said_since(self, seen: int) -> str:
         """The end of what the server's log got after so many bytes."""
