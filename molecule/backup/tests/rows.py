@@ -79,7 +79,7 @@ class Writer(Client):
 
 
 class Visitor(Client):
-    """Asks for the first page; counts the answers, and the seconds from the first 503 to the last."""
+    """Asks for the first page; counts the answers, and the seconds without it."""
 
     def __init__(self, site: scenario.Site) -> None:
         super().__init__(site)
@@ -125,7 +125,7 @@ class Rows:
                 client.post(f"/rows/{number}").raise_for_status()
 
     def moment(self) -> str:
-        """A moment after all that was answered so far, and before all that comes, as a user writes it."""
+        """A moment after all that was answered so far and before what comes, as users write it."""
         time.sleep(0.02)
         form = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
         now = self.sql(f"select to_char(clock_timestamp() at time zone 'UTC', '{form}')")

@@ -171,12 +171,12 @@ def test_what_fails_before_the_end_of_recovery_puts_everything_back(
     # The WAL from here on is away while the recovery looks for it.
     hidden = "/usr/bin/pgbackrest"
     web1.check_output("mv %s %s.real", hidden, hidden)
-    web1.check_output("printf %s >%s", HIDES_WAL, hidden)
+    web1.check_output("printf %%s %s >%s", HIDES_WAL, hidden)
     web1.check_output("chmod 755 %s", hidden)
     try:
         said = scenario.said(restore(to=moment, fails=True))
     finally:
-        web1.check_output("mv %s.real %s", hidden, hidden)
+        web1.check_output("mv %s.real %s; rm -f /tmp/given", hidden, hidden)
     assert "recovery ended before configured recovery target was reached" in said
     assert "Everything is as it was before, and runs again" in said
     assert rows.there() == before
@@ -186,12 +186,16 @@ def test_what_fails_before_the_end_of_recovery_puts_everything_back(
     assert web1.run("ls -d /var/lib/postgresql/*/main.restoring").rc
 
 
-# pgBackRest, as long as the archive has nothing beyond the backup: for `archive-get` of a segment
-# after the first five.
-HIDES_WAL = """#!/bin/sh
-case "$*" in *archive-get*)
-  n=$(cat /tmp/wal 2>/dev/null | wc -l); echo >>/tmp/wal; chmod 666 /tmp/wal 2>/dev/null
-  case "$*" in *history*) ;; *) [ -e /var/lib/postgresql/17/main/recovery.signal ] && [ "$n" -gt 1 ] && exit 1 ;; esac ;;
+# pgBackRest as if the archive had nothing beyond the first segment that the recovery asks for.
+HIDES_WAL = r"""#!/bin/sh
+case "$*" in
+  *history*) ;;
+  *archive-get\ 0*)
+    if ls /var/lib/postgresql/*/main/recovery.signal >/dev/null 2>&1; then
+      segment=${*#*archive-get }; segment=${segment%% *}
+      [ -e /tmp/given ] || echo "$segment" >/tmp/given
+      [ "$segment" = "$(cat /tmp/given)" ] || exit 1
+    fi ;;
 esac
 exec /usr/bin/pgbackrest.real "$@"
 """

@@ -78,14 +78,14 @@ def undo(settings: Settings) -> None:
     with recorded("restore", type="undo") as result, told_to_stop(), fence.locked():
         change = last_change()
         work = Work(settings, fence, result)
-        back = Path(change["kept"])
-        work.change_over(
-            back,
-            kind="undo",
-            target=f"the data as of {stamp(change['stopped'])}",
-            backup="",
-            from_timeline=work.server.timeline(),
-        )
+        with work.server.recovering():
+            work.change_over(
+                Path(change["kept"]),
+                kind="undo",
+                target=f"the data as of {stamp(change['stopped'])}",
+                backup="",
+                from_timeline=work.server.timeline(),
+            )
         result["says"] = (
             f"back to the data as of {stamp(change['stopped'])}, {result['outage_seconds']} s of "
             f"outage; what was live before is {result['kept']}{work.remark()}"
