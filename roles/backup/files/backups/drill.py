@@ -8,11 +8,14 @@ from typing import Any
 
 from backups import jobs
 from backups.cluster import Cluster
-from backups.repository import Backup, Repositories
+from backups.plan import backups_for, history
+from backups.repository import Backup
 from backups.results import recorded
 from backups.scratch import PORT, Scratch
+from backups.server import Server
 from backups.settings import Settings
 from backups.system import BackupError, as_postgres, checked, last_lines, size, stamp
+from backups.targets import Choice, Target, ancestry, is_on
 
 CHECKS = Path("/etc/pergola/restore-checks")
 
@@ -23,15 +26,15 @@ def drill(settings: Settings) -> None:
     The result says what was restored and how long each part took; BackupError what is wrong.
     """
     with recorded("drill") as result:
-        backup = choose(Repositories(settings).backups())
+        timeline, backup = choose(settings)
         until = jobs.mark(settings)
         moment = random.uniform(min(since(backup), until), until)  # noqa: S311
         result |= {"backup": backup.label, "repository": backup.repository, "to": stamp(moment)}
         scratch, clock = Scratch(settings, "drill"), Clock()
         try:
-            options = [f"--repo={backup.repository}", f"--set={backup.label}", "--type=time"]
-            options += [f"--target={stamp(moment)}", "--target-action=promote"]
-            scratch.restore(options, backup.bytes_in_database)
+            target = Target("time", stamp(moment), "a moment by chance", moment)
+            choice = Choice(target, backup, timeline)
+            scratch.restore(choice.options(), backup.bytes_in_database)
             clock.lap("restore")
             scratch.start()
             clock.lap("recovery")
@@ -61,12 +64,20 @@ class Clock:
         self.laps[name], self.last = round(now - self.last, 1), now
 
 
-def choose(backups: list[Backup]) -> Backup:
-    """The newest backup of one of the repositories, each in its turn by chance."""
-    newest = {backup.repository: backup for backup in backups}
+def choose(settings: Settings) -> tuple[int, Backup]:
+    """The live timeline, and the newest backup on its way in one of the repositories, by chance."""
+    server = Server(Cluster(settings))
+    backups, foreign = backups_for(settings, server, None)
+    timeline = server.timeline()
+    if timeline is None:
+        raise BackupError(f"there is no cluster in {server.cluster.data}")
+    way = ancestry(timeline, history(settings, timeline))
+    newest = {one.repository: one for one in backups if is_on(one, way) and not foreign}
     if not newest:
-        raise BackupError("there is no backup yet", hint="make one: pergola-backup full")
-    return random.choice(list(newest.values()))  # noqa: S311
+        raise BackupError(
+            "there is no backup of this cluster yet", hint="make one: pergola-backup full"
+        )
+    return timeline, random.choice(list(newest.values()))  # noqa: S311
 
 
 def since(backup: Backup) -> float:
