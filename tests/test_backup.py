@@ -127,7 +127,7 @@ def test_another_clusters_repository_is_told_with_what_to_do(settings, monkeypat
     assert "backup_stanza" in raised.value.report()
 
 
-def test_the_drill_takes_the_newest_backup_of_each_repository(settings, monkeypatch):
+def test_the_drill_takes_the_newest_backup_of_each_repository_in_turn(state, settings, monkeypatch):
     old, new, other = backup(1, "old", 1000), backup(1, "new", 2000), backup(2, "other", 1500)
     left = replace(backup(1, "given up by a restore", 3000), last_position="0/9000000")
     monkeypatch.setattr(drill, "backups_for", lambda *_: ([old, other, new, left], False))
@@ -135,15 +135,19 @@ def test_the_drill_takes_the_newest_backup_of_each_repository(settings, monkeypa
         drill, "history", lambda *_: "1\t0/5000000\tbefore 2026-11-24 10:00:00+00\n"
     )
     monkeypatch.setattr(drill.Server, "timeline", lambda _: 2)
-    chosen = {drill.choose(settings)[1].label for _ in range(50)}
-    assert chosen == {"new", "other"}
+    assert drill.choose(settings, None)[1].label == "new"
+    (state / "results").mkdir()
+    for last, turn in ((1, "other"), (2, "new")):
+        entry = {"job": "drill", "repository": last}
+        (state / "results/drill.json").write_text(json.dumps(entry))
+        assert drill.choose(settings, None)[1].label == turn
 
 
 def test_a_drill_of_another_clusters_backups_is_refused(settings, monkeypatch):
     monkeypatch.setattr(drill, "backups_for", lambda *_: ([backup()], True))
     monkeypatch.setattr(drill.Server, "timeline", lambda _: 1)
     with pytest.raises(BackupError, match="no backup of this cluster"):
-        drill.choose(settings)
+        drill.choose(settings, None)
 
 
 def test_the_drill_goes_to_no_moment_before_the_applications_checks_were_changed(

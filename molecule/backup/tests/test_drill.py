@@ -10,11 +10,14 @@ from testinfra.host import Host
 RESULT = "/var/lib/pergola/results/drill.json"
 CHECKS = "/etc/pergola/restore-checks/probe.json"
 SECONDS_OF_A_DRILL = 20
+OF_THE_FIRST = "pergola-backup drill --repo=1"
 
 
-def drilled(web1: Host, *, ok: bool) -> dict:
-    """Run the drill as its timer does; what it recorded."""
-    done = web1.run("systemctl start pergola-backup@drill.service")
+def drilled(
+    web1: Host, *, ok: bool, command: str = "systemctl start pergola-backup@drill.service"
+) -> dict:
+    """Run the drill as its timer does, or otherwise; what it recorded."""
+    done = web1.run(command)
     assert (done.rc == 0) == ok, done.stderr
     result = json.loads(web1.file(RESULT).content_string)
     assert result["ok"] == ok, result
@@ -43,6 +46,11 @@ def test_the_newest_backup_comes_back_whole_and_in_time(web1: Host):
     assert "amcheck of" in result["says"]
 
 
+def test_each_repository_has_its_turn(web1: Host):
+    turns = [drilled(web1, ok=True)["repository"] for _ in range(2)]
+    assert sorted(turns) == [1, 2]
+
+
 def test_each_week_by_a_timer(web1: Host):
     timer = web1.check_output("systemctl show pergola-backup-drill.timer -P TimersCalendar")
     assert "OnCalendar=Wed *-*-* 03:30" in timer
@@ -63,18 +71,18 @@ def test_a_check_that_does_not_hold_fails_the_drill(web1: Host, query: str):
 
 
 def test_a_damaged_repository_fails_the_drill(web1: Host):
-    find = "ls -S /var/lib/pgbackrest/backup/*/*F/bundle/* | head -1"
-    file = web1.check_output(find)
+    newest = "$(ls -d /var/lib/pgbackrest/backup/*/*F | tail -1)"
+    file = web1.check_output(f"ls -S {newest}/bundle/* | head -1")
     web1.check_output("cp -p %s /root/kept", file)
     try:
         web1.check_output(
             "printf '\\000\\001' | dd of=%s bs=1 seek=20000 conv=notrunc status=none", file
         )
-        result = drilled(web1, ok=False)
+        result = drilled(web1, ok=False, command=OF_THE_FIRST)
     finally:
         web1.check_output("cp -p /root/kept %s", file)
     assert "pgbackrest restore ended with" in result["says"]
-    assert drilled(web1, ok=True)
+    assert drilled(web1, ok=True, command=OF_THE_FIRST)
 
 
 def test_damage_that_was_backed_up_is_found_by_the_checksums(web1: Host):
@@ -88,9 +96,9 @@ def test_damage_that_was_backed_up_is_found_by_the_checksums(web1: Host):
     try:
         web1.check_output(f"printf XX | dd of={file} bs=1 seek=9000 conv=notrunc status=none")
         web1.run("pergola-backup full")  # pgBackRest warns of it and goes on
-        result = drilled(web1, ok=False)
+        result = drilled(web1, ok=False, command=OF_THE_FIRST)
     finally:
         web1.check_output(f'{server} "drop table rot" -d probe')
         web1.check_output("pergola-backup full")
     assert "amcheck" in result["says"] or "checksum" in result["says"]
-    assert drilled(web1, ok=True)
+    assert drilled(web1, ok=True, command=OF_THE_FIRST)

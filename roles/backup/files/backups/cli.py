@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     point.add_argument("name", nargs="?", default="")
     verbs.add_parser(
         "drill", help="restore a backup beside the live server, look closely, remove it"
-    )
+    ).add_argument("--repo", type=int, help="of this repository; else each has its turn")
     scratch = verbs.add_parser("scratch", help="restore beside the live server")
     scratch.add_argument("--remove", action="store_true", help="remove it again")
     plan = verbs.add_parser("plan", help="what a restore would do; nothing is changed")
@@ -179,7 +179,7 @@ EVERYWHERE: dict[str, Callable[[argparse.Namespace], object]] = {
 }
 VERBS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {
     "point": point,
-    "drill": lambda settings, _: drill(settings),
+    "drill": lambda settings, options: drill(settings, options.repo),
     "scratch": scratch,
     "plan": show_plan,
     "restore": in_own_unit,

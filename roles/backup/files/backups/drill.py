@@ -10,7 +10,7 @@ from backups import jobs
 from backups.cluster import Cluster
 from backups.plan import backups_for, history
 from backups.repository import Backup
-from backups.results import recorded
+from backups.results import all_results, recorded
 from backups.scratch import PORT, Scratch
 from backups.server import Server
 from backups.settings import Settings
@@ -20,13 +20,15 @@ from backups.targets import Choice, Target, ancestry, is_on
 CHECKS = Path("/etc/pergola/restore-checks")
 
 
-def drill(settings: Settings) -> None:
-    """Restore the newest backup of some repository to a random moment, and look at it closely.
+def drill(settings: Settings, repository: int | None) -> None:
+    """Restore the newest backup of a repository to a random moment, and look at it closely.
+
+    Without `repository` each has its turn.
 
     The result says what was restored and how long each part took; BackupError what is wrong.
     """
     with recorded("drill") as result:
-        timeline, backup = choose(settings)
+        timeline, backup = choose(settings, repository)
         until = jobs.mark(settings)
         moment = random.uniform(min(since(backup), until), until)  # noqa: S311
         result |= {"backup": backup.label, "repository": backup.repository, "to": stamp(moment)}
@@ -64,10 +66,11 @@ class Clock:
         self.laps[name], self.last = round(now - self.last, 1), now
 
 
-def choose(settings: Settings) -> tuple[int, Backup]:
-    """The live timeline, and the newest backup on its way in one of the repositories, by chance."""
+def choose(settings: Settings, repository: int | None) -> tuple[int, Backup]:
+    """The live timeline, and the newest backup on its way, in the repository whose turn it is."""
+    last = all_results().get("drill", {}).get("repository", 0)
     server = Server(Cluster(settings))
-    backups, foreign = backups_for(settings, server, None)
+    backups, foreign = backups_for(settings, server, repository)
     timeline = server.timeline()
     if timeline is None:
         raise BackupError(f"there is no cluster in {server.cluster.data}")
@@ -77,7 +80,8 @@ def choose(settings: Settings) -> tuple[int, Backup]:
         raise BackupError(
             "there is no backup of this cluster yet", hint="make one: pergola-backup full"
         )
-    return timeline, random.choice(list(newest.values()))  # noqa: S311
+    turn = min(newest, key=lambda number: (number <= last, number))
+    return timeline, newest[turn]
 
 
 def since(backup: Backup) -> float:
