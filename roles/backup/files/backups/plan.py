@@ -63,7 +63,7 @@ def make_plan(settings: Settings, wanted: Wanted) -> Plan:
         way = ancestry(along, history(settings, along))
     backup = choose(target, backups, way, now)
     plan = Plan(
-        Choice(target, backup, along, wanted.repository),
+        Choice(target, backup, along),
         timeline,
         foreign,
         runs,

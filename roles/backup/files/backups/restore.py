@@ -107,8 +107,8 @@ class Work:
         shutil.rmtree(self.fresh, ignore_errors=True)
         self.fresh.mkdir(mode=0o700)
         shutil.chown(self.fresh, "postgres", "postgres")
-        only = [f"--repo={plan.choice.repository}"] if plan.choice.repository else []
-        get = ["pgbackrest", f"--stanza={self.settings.stanza}", *only, 'archive-get %f "%p"']
+        # From where the backup is: another repository that is away would be waited for each time.
+        get = f"pgbackrest --stanza={self.settings.stanza} --repo={plan.choice.backup.repository}"
         try:
             Repositories(self.settings).do(
                 "restore",
@@ -117,7 +117,7 @@ class Work:
                 # The live server's tablespaces stay where they are.
                 f"--tablespace-map-all={self.fresh.parent}/tablespaces-{now():%Y%m%dT%H%M%SZ}",
                 # pgBackRest's own would name the directory that the files are in now.
-                f"--recovery-option=restore_command={' '.join(get)}",
+                f'--recovery-option=restore_command={get} archive-get %f "%p"',
                 *plan.choice.options(),
             )
             if plan.choice.timeline is None:
