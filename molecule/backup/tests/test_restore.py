@@ -201,6 +201,23 @@ exec /usr/bin/pgbackrest.real "$@"
 """
 
 
+def test_beside_the_live_server_for_a_look(
+    web1: Host, rows: Rows, restore: Restore, pergola_backup: Callable[..., str]
+):
+    rows.add(rows.next())
+    moment, expected = rows.moment(), len(rows.there())
+    rows.add(rows.next())
+    said = scenario.said(restore(to=moment, into="scratch", confirm=""))
+    sockets = "/var/lib/postgresql/pergola-scratch/sockets"
+    assert f"sudo -u postgres psql -h {sockets}" in said
+    ask = f"cd / && runuser -u postgres -- psql -h {sockets} -d probe -Atc %s"
+    try:
+        assert web1.check_output(ask, "select count(*) from probe_rows") == str(expected)
+        assert len(rows.there()) == expected + 1
+    finally:
+        pergola_backup("scratch", "--remove")
+
+
 def test_a_page_that_was_on_before_stays(
     web1: Host, site: scenario.Site, rows: Rows, pergola_backup
 ):
