@@ -3,7 +3,7 @@ SHELL := /bin/sh
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test lint unit bench lock
+.PHONY: help setup demo demo-down test test-all lint unit bench lock
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z%-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -21,6 +21,10 @@ demo-down: ## Remove it
 test: ## Everything that CI runs, with the time of each step
 	@scripts/setup.sh test
 	@scripts/test.sh
+
+test-all: ## The same, and what is slow: an upgrade of the system and of PostgreSQL
+	@scripts/setup.sh test
+	@scripts/test.sh all
 
 lint: ## ansible-lint (production), ruff, yamllint
 	@scripts/setup.sh test

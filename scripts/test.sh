@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run the tests, all of them or the steps named, and print the seconds of each.
-# usage: test.sh [lint|unit|sample-app|default|default-12|releases|SCENARIO ...]
+# usage: test.sh [all|lint|unit|sample-app|default|default-12|releases|SCENARIO ...]
 set -u
 cd "$(dirname "$0")/.." || exit
 PATH=$PWD/.venv/bin:$PATH
@@ -59,10 +59,12 @@ step() {
   printf '%6d s  %-12s %s\n' "$(($(date +%s) - began))" "$1" "$word" >>"$timings"
 }
 
+slow=
+[ "${1:-}" = all ] && shift && slow=upgrade
 if [ $# = 0 ]; then
-  set -- lint unit sample-app default releases
+  set -- lint unit sample-app default backup monitoring postgresql releases
   # On Debian both its releases are seen; on Ubuntu the runner's own.
-  grep -qx 'ID=debian' /etc/os-release && set -- "$@" default-12
+  grep -qx 'ID=debian' /etc/os-release && set -- "$@" default-12 $slow
 fi
 for name in "$@"; do step "$name"; done
 
