@@ -14,6 +14,7 @@ from pathlib import Path
 WORK = Path("/var/lib/bench-postgresql")
 DATABASE = "bench"
 WARM_UP = 3  # seconds
+UNCOUNTED = "ours without pg_stat_statements"
 # What is asked: pgbench's options.
 LOADS = {"TPC-B-like": (), "read only": ("--builtin=select-only",)}
 
@@ -106,6 +107,9 @@ def main() -> None:
         "distribution": "listen_addresses = ''\n",
         "pgtune web": pgtune_web(wanted.memory),
         "ours": server.ours,
+        UNCOUNTED: "".join(
+            line for line in server.ours.splitlines(True) if "pg_stat_statements" not in line
+        ),
     }
     if DATABASE not in sql("select datname from pg_database").split():
         sql(f"create database {DATABASE}")
