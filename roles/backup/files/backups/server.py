@@ -19,7 +19,7 @@ DROP_IN = """\
 # Made by pergola-backup for a restore.
 [Service]
 ExecStart=
-ExecStart=-/usr/bin/pg_ctlcluster --skip-systemctl-redirect %i start -o "-c hot_standby=off"
+ExecStart=/usr/bin/pg_ctlcluster --skip-systemctl-redirect %i start -o "-c hot_standby=off"
 # One that ends before its target would be started for ever, to end there again.
 Restart=no
 """
@@ -94,7 +94,10 @@ class Server:
 
     def is_down(self) -> bool:
         """Whether it has ended, and nothing is about to start it."""
-        shown = systemctl("show", "--property=ActiveState,Job", self.cluster.unit)
+        shown = systemctl("show", "--property=ActiveState,Job,ControlPID", self.cluster.unit)
+        if "=activating" in shown and "ControlPID=0" in shown:
+            # systemd would wait for a process whose start has failed, without a limit.
+            return not (self.cluster.data / "postmaster.pid").exists()
         return not re.search(r"=activ|Job=\d", shown)
 
     def said_since(self, seen: int) -> str:
