@@ -206,12 +206,10 @@ def choose(
             "pergola-backup status shows all; -e timeline= and -e repo= choose others",
         )
     before = [one for one in whole if target.is_after(one)]
-    if target.kind == "xid" and not before:
-        # Those that another host has made say nothing of transactions. The oldest of them is right
-        # if any is; if none is, recovery says so and everything is put back.
-        before = sorted((one for one in whole if one.next_xid is None), key=lambda one: one.ended)[
-            :1
-        ]
+    if target.kind == "xid" and all(one.next_xid is None for one in whole):
+        # Other hosts have made them, which know nothing of transactions. The oldest is right if any
+        # is; if none is, recovery says so and everything is put back.
+        before = [min(whole, key=lambda one: one.ended)]
     if not before:
         oldest = min(whole, key=lambda one: one.ended)
         reach = f"from {stamp(oldest.ended + 1)} to {stamp(now)}"
