@@ -5,17 +5,21 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from backups.cluster import Cluster
 from backups.peers import make_room
 from backups.repository import NEXT_XID, Backup, Repositories
 from backups.results import recorded
 from backups.settings import Repository, Settings
-from backups.system import STATE, BackupError, add_line, now, size, stamp
+from backups.system import STATE, BackupError, add_line, as_postgres, last_lines, now, size, stamp
 
 POINTS = STATE / "points.jsonl"
 SECONDS_TO_ARCHIVE = 60
-PATIENCE = 10
+PATIENCE = 3
+# PostgreSQL tries three times, a second apart, and then waits for a minute.
+FAILURES = 2
+SPOOL = Path("/var/spool/pgbackrest/archive")
 KEEPERS_TIMERS = ("full", "incr", "verify")
 TIMERS = (*KEEPERS_TIMERS, "drill")
 
@@ -144,6 +148,7 @@ def archived(settings: Settings, name: str) -> str:
     create = f"pg_create_restore_point('{name}')"
     made = cluster.sql(f"select lsn, pg_walfile_name(lsn) from {create} lsn")  # noqa: S608 - a plain name
     position, segment = made.split("|")
+    before = int(cluster.sql("select failed_count from pg_stat_archiver"))
     cluster.sql("select pg_switch_wal()")
     began = time.monotonic()
     done = f"select from pg_ls_archive_statusdir() where name = '{segment}.done'"
@@ -151,28 +156,31 @@ def archived(settings: Settings, name: str) -> str:
     while cluster.sql(arrived) != "t":
         waited = time.monotonic() - began
         # PostgreSQL hears of it when all repositories have it. One that is away stops no deploy.
-        if waited > PATIENCE and (name := holder(settings, segment)):
-            print(f"WARNING: archived in {name} only; see pergola-backup status", file=sys.stderr)
+        if waited > PATIENCE and (holder := holder_of(settings, segment)):
+            print(f"WARNING: archived in {holder} only: {refusals(settings)}", file=sys.stderr)
             break
-        if waited > SECONDS_TO_ARCHIVE:
+        failed = int(cluster.sql("select failed_count from pg_stat_archiver")) - before
+        if waited > SECONDS_TO_ARCHIVE or failed > FAILURES:
             raise BackupError(
-                f"what was written last did not reach the archive within {SECONDS_TO_ARCHIVE} s",
-                cluster.sql(
-                    "select 'archived ' || archived_count || ', failed ' || failed_count || "
-                    "coalesce(', last failed ' || last_failed_wal, '') from pg_stat_archiver"
-                ),
+                f"what was written last did not reach the archive within {waited:.0f} s",
+                refusals(settings),
                 "see /var/log/pgbackrest/ and the end of /var/log/postgresql/*.log on the server",
             )
-        time.sleep(0.1)
+        time.sleep(0.1 if waited < PATIENCE else 1)
     return position
 
 
-def holder(settings: Settings, segment: str) -> str:
+def holder_of(settings: Settings, segment: str) -> str:
     """The name of a repository of this host's that has a segment of WAL."""
-    repositories = Repositories(settings)
-    where = f"archive/{settings.stanza}"
     for one in settings.local:
-        options = [f"--repo={one.number}", "--recurse", f"--filter={segment}"]
-        if segment in repositories.run("repo-ls", *options, where).stdout:
+        options = [f"--stanza={settings.stanza}", f"--repo={one.number}", f"--filter={segment}"]
+        where = ["repo-ls", "--recurse", f"archive/{settings.stanza}"]
+        if segment in as_postgres("pgbackrest", *options, *where).stdout:
             return one.name
     return ""
+
+
+def refusals(settings: Settings) -> str:
+    """Why WAL is not archived, as the sending process has noted it; "" when it has not."""
+    found = sorted((SPOOL / settings.stanza / "out").glob("*.error"))
+    return last_lines("\n".join(found[0].read_text().splitlines()[1:])) if found else ""
