@@ -61,7 +61,7 @@ class Verified:
             elif not line.startswith(("P", " " * 10)) and (match := CHECKED.search(line)):
                 found.checked += int(match["count"])
         # Silence is no proof: the words are asked for, and must be there.
-        found.ok = bool(statuses) and set(statuses) == {"ok"} and not found.damage
+        found.ok = set(statuses) == {"ok"} and not found.damage
         return found
 
 
