@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "roles/upgrade/files"))
 
@@ -30,6 +31,17 @@ POLICY = """Package files:
  500 http://another.test/repository any/main amd64 Packages
      release o=another,a=any,n=whatever,l=another,c=main,b=amd64
 """
+
+
+def test_the_playbook_has_all_roles_that_provision_has():
+    playbooks = Path(__file__).parent.parent / "playbooks"
+
+    def roles(name):
+        play = yaml.safe_load((playbooks / name).read_text())[0]
+        return [role["role"] for role in play["roles"]]
+
+    # The wiring names what is in them, so that a role left out here would end an upgrade.
+    assert roles("upgrade.yml") == ["preflight", "upgrade", *roles("provision.yml")[1:]]
 
 
 @pytest.fixture
