@@ -247,7 +247,8 @@ def test_a_deploy_at_work_is_not_disturbed(web1: Host):
 def test_no_deploy_begins_during_a_restore(web1: Host):
     release = "/srv/probe/bin/release"
     restore = "pergola-backup restore >/dev/null & sleep 1.5;"
-    done = web1.run(f"{restore} {release} rollback; wait")
+    live = web1.check_output("basename $(readlink -f /srv/probe/slots/live)")
+    done = web1.run(f"{restore} {release} do gate {live}; wait")
     assert "is at work on probe since" in done.stderr
     assert "a restore of the databases" in done.stderr
 
