@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from backups import jobs
+from backups import gaps, jobs
 from backups.apps import Application, applications_here
 from backups.cluster import Cluster
 from backups.repository import Backup, Repositories
@@ -62,6 +62,8 @@ def make_plan(settings: Settings, wanted: Wanted) -> Plan:
             target, along = on_its_timeline(target, timeline)
         way = ancestry(along, history(settings, along))
     backup = choose(target, backups, way, now)
+    gap = gaps.gap_after(Repositories(settings), backup, way, server.segment_bytes())
+    remarks += gaps.seen(gap, target)
     plan = Plan(
         Choice(target, backup, along),
         timeline,

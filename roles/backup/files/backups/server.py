@@ -12,6 +12,7 @@ from backups.cluster import Cluster
 from backups.system import BackupError, as_postgres, checked, last_lines, systemctl, write
 
 LOOK_EVERY = 0.1
+SEGMENT_BYTES = 1 << 24
 # For starts that recover: nobody is let in before the end of recovery, hence a connection
 # that succeeds is the proof of it; pg_ctl does not wait for that; and settings that are
 # smaller than those of the server that wrote the WAL do not stop it. It is gone with a reboot.
@@ -120,6 +121,11 @@ class Server:
     def system_id(self, data: Path) -> int | None:
         found = self.controldata(data).get("Database system identifier")
         return int(found) if found else None
+
+    def segment_bytes(self) -> int:
+        """The size of a WAL file, 16 MB unless the cluster was made with another."""
+        found = self.controldata(self.cluster.data).get("Bytes per WAL segment")
+        return int(found) if found else SEGMENT_BYTES
 
     def timeline(self) -> int | None:
         """The timeline that is written to, or was when the server last stopped."""

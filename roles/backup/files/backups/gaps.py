@@ -1,0 +1,106 @@
+"""WAL that the archive lacks: no recovery gets beyond it.
+
+It was given up when more waited than backup_wal_queue_max_mb allows. Found before anything is
+stopped: recovery itself would stop there, and to the latest state even without an error.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from backups.repository import Backup, Repositories
+from backups.system import BackupError, as_postgres, checked, stamp
+from backups.targets import Target, position
+
+SEGMENT = re.compile(r"([0-9A-F]{24})-[0-9a-f]{40}")
+BYTES_IN_LOG = 1 << 32
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The first gap after a backup: its first file and the last one that is known to be lacking.
+
+    `since`: when the file before it was archived, in seconds since 1970. What was written later
+    lies behind the gap.
+    """
+
+    first: int
+    last: int
+    since: float
+    segment_bytes: int
+
+    def hides(self, target: Target) -> bool:
+        """Whether a target surely lies behind it."""
+        if target.kind == "lsn":
+            return position(target.value) >= self.first * self.segment_bytes
+        # Times of files are whole seconds.
+        return target.kind == "time" and (target.moment or 0) > self.since + 1
+
+    def words(self) -> str:
+        count = self.last - self.first + 1
+        return (
+            f"{count} WAL files that were written after {stamp(self.since)} are not in the archive"
+        )
+
+
+def number_of(segment: str, segment_bytes: int) -> int:
+    """A segment's place in the order of all, whatever its timeline."""
+    return int(segment[8:16], 16) * (BYTES_IN_LOG // segment_bytes) + int(segment[16:], 16)
+
+
+def first_gap(
+    archived: Iterable[tuple[str, float]],
+    start: str,
+    way: dict[int, float] | None,
+    segment_bytes: int,
+) -> Gap | None:
+    """The first gap among the files of WAL that a recovery from the segment `start` needs.
+
+    `archived` are the names of segments and when each was archived; `way` the timelines that lead
+    there, None where all count.
+    """
+    there: dict[int, float] = {}
+    for name, at in archived:
+        if way is None or int(name[:8], 16) in way:
+            place = number_of(name, segment_bytes)
+            there[place] = max(at, there.get(place, 0))
+    place = number_of(start, segment_bytes)
+    while place in there:
+        place += 1
+    later = [one for one in there if one > place]
+    if not later or place - 1 not in there:
+        return None
+    return Gap(place, min(later) - 1, there[place - 1], segment_bytes)
+
+
+def gap_after(
+    repositories: Repositories, backup: Backup, way: dict[int, float] | None, segment_bytes: int
+) -> Gap | None:
+    """The first gap after a backup in the archive beside it."""
+    stanza, version = repositories.settings.stanza, repositories.settings.version
+    options = [f"--stanza={stanza}", f"--repo={backup.repository}", "--recurse", "--output=json"]
+    where = f"archive/{stanza}/{version}-{backup.history}"
+    done = as_postgres("pgbackrest", *options, "repo-ls", where)
+    found = json.loads(checked(done, "pgbackrest repo-ls") or "{}")
+    archived = [
+        (match[1], float(entry.get("time", 0)))
+        for path, entry in found.items()
+        if (match := SEGMENT.match(path.rpartition("/")[2]))
+    ]
+    return first_gap(archived, backup.first_wal, way, segment_bytes)
+
+
+def seen(gap: Gap | None, target: Target) -> list[str]:
+    """Remarks on a gap; BackupError when the target lies behind it."""
+    if gap is None:
+        return []
+    if gap.hides(target):
+        raise BackupError(
+            f"{target.words} cannot be reached: {gap.words()}",
+            hint=f"go to {stamp(gap.since)} or before, or to after the next backup's end: "
+            "pergola-backup status shows all",
+        )
+    if target.kind == "default":
+        return [f"this ends at {stamp(gap.since)}: {gap.words()}"]
+    return []
