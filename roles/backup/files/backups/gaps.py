@@ -5,6 +5,7 @@ stopped: recovery itself would stop there, and to the latest state even without 
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -57,13 +58,21 @@ def first_gap(
 ) -> Gap | None:
     """The first gap among the files of WAL that a recovery from the segment `start` needs.
 
-    `archived` are the names of segments and when each was archived; `way` the timelines that lead
-    there, None where all count.
+    `archived` are the names of segments and when each was archived. `way` are the timelines that
+    lead there, with the position where each was left; None: unknown, so that files of several
+    timelines cannot be told apart and no gap is seen.
     """
+    files = list(archived)
+    if way is None:
+        timelines = {int(name[:8], 16) for name, _ in files}
+        if len(timelines) > 1:
+            return None
+        way = dict.fromkeys(timelines, math.inf)
     there: dict[int, float] = {}
-    for name, at in archived:
-        if way is None or int(name[:8], 16) in way:
-            place = number_of(name, segment_bytes)
+    for name, at in files:
+        place = number_of(name, segment_bytes)
+        # What a timeline has beyond where it was left belongs to another past.
+        if place * segment_bytes <= way.get(int(name[:8], 16), -1):
             there[place] = max(at, there.get(place, 0))
     place = number_of(start, segment_bytes)
     while place in there:

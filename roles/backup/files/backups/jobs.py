@@ -1,5 +1,6 @@
 """Making backups, and points to return to."""
 
+import math
 import os
 import re
 import sys
@@ -8,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backups.cluster import Cluster
+from backups.gaps import gap_after
 from backups.peers import make_room
 from backups.repository import NEXT_XID, Backup, Repositories
 from backups.results import recorded
+from backups.server import Server
 from backups.settings import Repository, Settings
 from backups.system import STATE, BackupError, add_line, as_postgres, last_lines, now, size, stamp
 
@@ -99,7 +102,8 @@ def set_up(settings: Settings) -> tuple[bool, list[str]]:
     )
     have = {backup.repository for backup in repositories.backups()}
     others = [one for one in settings.repositories if not one.local]
-    return have_first([settings]), [one.name for one in others if one.number not in have]
+    made = have_first([settings]) or go_on_after_gap(settings)
+    return made, [one.name for one in others if one.number not in have]
 
 
 def have_first(stanzas: Sequence[Settings]) -> bool:
@@ -112,6 +116,18 @@ def have_first(stanzas: Sequence[Settings]) -> bool:
     if missing:
         back_up_all(missing, "full")
     return bool(missing)
+
+
+def go_on_after_gap(settings: Settings) -> bool:
+    """Make a backup where WAL is lacking after the newest: backups were off. Whether there was."""
+    repositories, segment_bytes = Repositories(settings), Server(Cluster(settings)).segment_bytes()
+    for repository in settings.local:
+        newest = repositories.newest(repository.number)
+        # Its own timeline only: another one's WAL may begin anywhere.
+        if gap_after(repositories, newest, {newest.timeline: math.inf}, segment_bytes):
+            back_up(settings, "incr")
+            return True
+    return False
 
 
 def mark(settings: Settings) -> float:
