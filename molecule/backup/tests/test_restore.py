@@ -35,12 +35,13 @@ def kept(web1: Host):
 
 def refused(web1: Host, *words: str) -> str:
     """What the program says to a target that it must refuse, before it stops anything."""
-    began = web1.check_output("systemctl show -P ActiveEnterTimestampMonotonic 'postgresql@*'")
+    # When it was begun to start; it is called active some time after the restore before has ended.
+    asked = "systemctl show -P InactiveExitTimestampMonotonic 'postgresql@*'"
+    began = web1.check_output(asked)
     done = web1.run(" ".join(["pergola-backup restore", *words]))
     assert done.rc == 1, done.stdout
     assert not web1.file("/srv/probe/live/maintenance.html").exists
-    after = web1.check_output("systemctl show -P ActiveEnterTimestampMonotonic 'postgresql@*'")
-    assert after == began
+    assert web1.check_output(asked) == began
     assert "Traceback" not in done.stderr
     return " ".join(done.stderr.split())
 
@@ -116,7 +117,7 @@ def test_a_restore_in_place_as_visitors_see_it(
     figures.restored += len(expected)
     # Its pool works, and a backup of the new timeline is on its way.
     assert site.get("/db").text == "42"
-    assert web1.run("systemctl is-failed 'pergola-backup@*'").rc
+    assert web1.run("systemctl is-failed pergola-backup@incr.service").rc
 
 
 def test_every_moment_comes_back_whatever_was_restored_since(
