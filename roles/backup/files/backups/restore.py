@@ -18,6 +18,7 @@ from typing import Any
 from backups.apps import Fence, applications_here
 from backups.cluster import Cluster
 from backups.drill import Clock
+from backups.jobs import SPOOL
 from backups.plan import CHANGES, Plan, last_change, make_plan, newest_timeline
 from backups.repository import Repositories
 from backups.results import recorded
@@ -114,6 +115,8 @@ class Work:
                 "restore",
                 f"--pg1-path={self.fresh}",
                 f"--process-max={os.cpu_count()}",
+                # It would empty the live server's, and fail where something comes into that.
+                f"--spool-path={self.fresh}.spool",
                 # The live server's tablespaces stay where they are.
                 f"--tablespace-map-all={self.fresh.parent}/tablespaces-{now():%Y%m%dT%H%M%SZ}",
                 # pgBackRest's own would name the directory that the files are in now.
@@ -142,6 +145,8 @@ class Work:
             self.server.stop()
             clock.lap("stop")
             stopped = time.time()
+            # What it says of the WAL of the old data is not to be believed of the other's.
+            shutil.rmtree(SPOOL / self.settings.stanza, ignore_errors=True)
             exchange(data, fresh, kept)
             self.server.start()
             clock.lap("recovery")

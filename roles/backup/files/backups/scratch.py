@@ -79,7 +79,11 @@ class Scratch:
         for directory in (self.home, self.data, self.sockets):
             directory.mkdir(mode=0o700)
             shutil.chown(directory, "postgres", "postgres")
-        where = [f"--pg1-path={self.data}", "--archive-mode=off"]
+        # pgBackRest's restore empties the spool, and fails where something comes into it just then;
+        # its sender of WAL and its fetcher keep each other out by a lock. These are of its own, and
+        # are for its restore_command too.
+        own = [f"--spool-path={self.home}/spool", f"--lock-path={self.home}/lock"]
+        where = [f"--pg1-path={self.data}", "--archive-mode=off", *own]
         Repositories(self.settings).do("restore", *where, *options)
         self.configure()
 
