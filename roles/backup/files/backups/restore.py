@@ -120,7 +120,8 @@ class Work:
                 # The live server's tablespaces stay where they are.
                 f"--tablespace-map-all={self.fresh.parent}/tablespaces-{now():%Y%m%dT%H%M%SZ}",
                 # pgBackRest's own would name the directory that the files are in now.
-                f'--recovery-option=restore_command={get} archive-get %f "%p"',
+                # Fetching ahead would wait for a sender of WAL that is still at work.
+                f'--recovery-option=restore_command={get} --no-archive-async archive-get %f "%p"',
                 *plan.choice.options(),
             )
             if plan.choice.timeline is None:
