@@ -1,6 +1,7 @@
 """Restores in place as their user and the site's visitors see them, and what is refused."""
 
 import json
+import time
 from collections.abc import Callable
 from subprocess import CompletedProcess
 
@@ -11,6 +12,9 @@ from rows import Rows, Visitor, wait_for
 from testinfra.host import Host
 
 SECONDS_OF_OUTAGE = 10
+SECONDS_OF_A_FULL_BACKUP = 5
+SECONDS_BESIDE = 5
+SECONDS_OF_A_DRILL = 20
 BENCH = "runuser -u postgres -- sh -c 'cd / && createdb bench && pgbench -qi -s 20 bench'"
 LOCK = "/run/probe/deploy.json"
 
@@ -44,6 +48,21 @@ def refused(web1: Host, *words: str) -> str:
     assert web1.check_output(asked) == began
     assert "Traceback" not in done.stderr
     return " ".join(done.stderr.split())
+
+
+def test_the_seconds_that_300_mb_take(
+    web1: Host, pergola_backup: Callable[..., str], result: Callable[[str], dict]
+):
+    began = time.monotonic()
+    pergola_backup("scratch")
+    beside = time.monotonic() - began
+    pergola_backup("scratch", "--remove")
+    pergola_backup("drill", "--repo=1")
+    full, drill = result("backup")["seconds"], result("drill")["seconds"]
+    print(f"300 MB: full backup {full} s, beside the live server {beside:.1f} s, drill {drill} s")
+    assert full < SECONDS_OF_A_FULL_BACKUP
+    assert beside < SECONDS_BESIDE
+    assert drill < SECONDS_OF_A_DRILL
 
 
 @pytest.mark.parametrize(
