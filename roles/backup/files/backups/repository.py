@@ -18,6 +18,13 @@ The repository holds the backups of another cluster under this name ({stanza}). 
 - PostgreSQL's major version was upgraded by hand: pergola-backup stanza-upgrade
 - They are another server's backups: give this one a name of its own, backup_stanza."""
 
+# How pgBackRest begins a report on a storage that speaks S3.
+REFUSED = "HTTP request failed with"
+REFUSED_HINT = """\
+The storage of backup_s3 refuses the requests. Set backup_s3 right and run site.yml again.
+- 403: its key, key_secret or region is wrong, or the key may not write to the bucket.
+- 404: there is no such bucket."""
+
 
 @dataclass(frozen=True)
 class Backup:
@@ -76,6 +83,8 @@ class Repositories:
         done = self.run(command, *options)
         if done.returncode == MISMATCH:
             hint = MISMATCH_HINT.format(stanza=self.settings.stanza)
+        elif REFUSED in done.stdout + done.stderr:
+            hint = REFUSED_HINT
         return checked(done, f"pgbackrest {command}", hint)
 
     def info(self) -> dict[str, Any]:
