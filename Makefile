@@ -46,5 +46,6 @@ bench: ## Measure against floors of the same run
 	benchmarks/postgresql
 
 lock: ## Pin the Python tools anew, with hashes
-	for file in requirements requirements-dev; do uv pip compile --quiet --upgrade --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header --no-annotate $$file.in --output-file $$file.txt; done
+	for file in requirements requirements-dev molecule/backup/s3/requirements; do \
+	  uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate $$file.in --output-file $$file.txt; done
