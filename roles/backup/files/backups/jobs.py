@@ -15,7 +15,17 @@ from backups.repository import NEXT_XID, Backup, Repositories
 from backups.results import recorded
 from backups.server import Server
 from backups.settings import Repository, Settings
-from backups.system import STATE, BackupError, add_line, as_postgres, last_lines, now, size, stamp
+from backups.system import (
+    STATE,
+    BackupError,
+    add_line,
+    as_postgres,
+    checked,
+    last_lines,
+    now,
+    size,
+    stamp,
+)
 
 POINTS = STATE / "points.jsonl"
 SECONDS_TO_ARCHIVE = 60
@@ -94,16 +104,31 @@ def set_up(settings: Settings) -> tuple[bool, list[str]]:
             make_room(repository.path)
     repositories = Repositories(settings)
     repositories.do("stanza-create")
+    have = {backup.repository for backup in repositories.backups()}
+    if any(one.number not in have for one in settings.repositories):
+        send_histories(settings)
     repositories.do(
         "check",
         "--archive-timeout=30",
         hint="WAL does not reach a repository: see /var/log/pgbackrest/ on the server, and whether "
         "there is room and the hosts that keep copies can be reached",
     )
-    have = {backup.repository for backup in repositories.backups()}
     others = [one for one in settings.repositories if not one.local]
     made = have_first([settings]) or go_on_after_gap(settings)
     return made, [one.name for one in others if one.number not in have]
+
+
+def send_histories(settings: Settings) -> None:
+    """Send the histories of the server's timelines to all repositories once more.
+
+    PostgreSQL sent each when its timeline began, at a restore. A repository that came later lacks
+    it, and nothing could be restored from there: recovery does not know the timeline.
+    """
+    wal = Cluster(settings).data / "pg_wal"
+    again = [str(wal / f"archive_status/{one.name}.ready") for one in wal.glob("*.history")]
+    if again:
+        # PostgreSQL does it: pgBackRest sends by one process at a time.
+        checked(as_postgres("touch", *again), "marking the timelines' histories")
 
 
 def have_first(stanzas: Sequence[Settings]) -> bool:
