@@ -165,8 +165,9 @@ def test_a_scratch_restore_without_room_is_refused_before_it_writes(
     monkeypatch.setattr(scratch, "HOME", tmp_path)
     monkeypatch.setattr(scratch, "systemctl", lambda *_: "")
     monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    large = SimpleNamespace(backup=SimpleNamespace(bytes_in_database=1_500_000_000))
     with pytest.raises(BackupError, match=r"no room .*1\.5 GB .*1\.0 GB are free"):
-        scratch.Scratch(settings, "drill").restore([], 1_500_000_000)
+        scratch.Scratch(settings, "drill").restore(large)
     assert list(tmp_path.iterdir()) == [tmp_path / "backup.json"]
 
 

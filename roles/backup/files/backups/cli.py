@@ -152,7 +152,7 @@ def scratch(settings: Settings, options: argparse.Namespace) -> None:
         instance.remove()
         return
     choice = make_plan(settings, wanted(options)).choice
-    instance.restore(choice.options(), choice.backup.bytes_in_database)
+    instance.restore(choice)
     instance.start()
     print(f"sudo -u postgres psql -h {instance.sockets}")
 

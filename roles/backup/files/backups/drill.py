@@ -36,7 +36,7 @@ def drill(settings: Settings, repository: int | None) -> None:
         try:
             target = Target("time", stamp(moment), "a moment by chance", moment)
             choice = Choice(target, backup, timeline)
-            scratch.restore(choice.options(), backup.bytes_in_database)
+            scratch.restore(choice)
             clock.lap("restore")
             scratch.start()
             clock.lap("recovery")

@@ -14,6 +14,7 @@ from backups.cluster import Cluster, query_server
 from backups.repository import Repositories
 from backups.settings import Settings
 from backups.system import BackupError, as_postgres, checked, last_lines, size, systemctl
+from backups.targets import Choice
 
 HOME = Path("/var/lib/postgresql")
 PORT = 5432
@@ -64,12 +65,10 @@ class Scratch:
         self.log = self.home / "log"
         self.unit = f"pergola-{name}.service"
 
-    def restore(self, options: list[str], needed: int) -> None:
-        """Fill it from a backup by pgBackRest's options; `needed` are the bytes of its files.
-
-        BackupError when there is no room, before anything is written.
-        """
+    def restore(self, choice: Choice) -> None:
+        """Fill it from a backup; BackupError when there is no room, before anything is written."""
         self.remove()
+        needed = choice.backup.bytes_in_database
         free = shutil.disk_usage(HOME).free
         if free < needed * ROOM + ROOM_FOR_WAL:
             raise BackupError(
@@ -79,12 +78,20 @@ class Scratch:
         for directory in (self.home, self.data, self.sockets):
             directory.mkdir(mode=0o700)
             shutil.chown(directory, "postgres", "postgres")
-        # pgBackRest's restore empties the spool, and fails where something comes into it just then;
-        # its sender of WAL and its fetcher keep each other out by a lock. These are of its own, and
-        # are for its restore_command too.
-        own = [f"--spool-path={self.home}/spool", f"--lock-path={self.home}/lock"]
-        where = [f"--pg1-path={self.data}", "--archive-mode=off", *own]
-        Repositories(self.settings).do("restore", *where, *options)
+        # pgBackRest's restore empties the spool, and fails where something comes into it just then:
+        # it gets one of its own. Fetching WAL ahead would need one too, and trips over itself now
+        # and then at the archive's end.
+        get = f"pgbackrest --stanza={self.settings.stanza} --repo={choice.backup.repository}"
+        Repositories(self.settings).do(
+            "restore",
+            f"--pg1-path={self.data}",
+            "--archive-mode=off",
+            f"--spool-path={self.home}/spool",
+            f"--lock-path={self.home}/lock",
+            f"--recovery-option=restore_command={get} --pg1-path={self.data} --no-archive-async "
+            'archive-get %f "%p"',
+            *choice.options(),
+        )
         self.configure()
 
     def configure(self) -> None:
