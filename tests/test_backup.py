@@ -127,6 +127,25 @@ def test_another_clusters_repository_is_told_with_what_to_do(settings, monkeypat
     assert "backup_stanza" in raised.value.report()
 
 
+def test_what_holds_the_lock_is_waited_for(settings, monkeypatch):
+    codes = iter([repository.LOCKED, repository.LOCKED, 0])
+    monkeypatch.setattr(
+        Repositories, "run", lambda *_: CompletedProcess([], next(codes), "done", "")
+    )
+    monkeypatch.setattr(repository, "LOOK_EVERY", 0)
+    assert Repositories(settings).do("stanza-create") == "done"
+
+
+def test_a_lock_that_stays_is_told(settings, monkeypatch):
+    done = CompletedProcess([], repository.LOCKED, "", "ERROR: [050]: unable to acquire lock")
+    monkeypatch.setattr(Repositories, "run", lambda *_: done)
+    monkeypatch.setattr(repository, "SECONDS_FOR_OTHERS", 0)
+    monkeypatch.setattr(repository, "LOOK_EVERY", 0)
+    with pytest.raises(BackupError) as raised:
+        Repositories(settings).do("backup")
+    assert "unable to acquire lock" in raised.value.report()
+
+
 def test_the_drill_takes_the_newest_backup_of_each_repository_in_turn(state, settings, monkeypatch):
     old, new, other = backup(1, "old", 1000), backup(1, "new", 2000), backup(2, "other", 1500)
     left = replace(backup(1, "given up by a restore", 3000), last_position="0/9000000")

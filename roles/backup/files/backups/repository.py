@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,11 @@ from backups.system import BackupError, as_postgres, checked
 
 # pgBackRest's exit code for a stanza that belongs to another cluster, or another major version.
 MISMATCH = 28
+# The one for a lock that another of its processes holds, and how long that is waited for: WAL is
+# sent all the time, and for half a minute where a copy's host does not answer.
+LOCKED = 50
+SECONDS_FOR_OTHERS = 120
+LOOK_EVERY = 0.5
 # The annotation of a backup that says which transactions come after it.
 NEXT_XID = "next-xid"
 MISMATCH_HINT = """\
@@ -79,8 +85,12 @@ class Repositories:
         return as_postgres("pgbackrest", f"--stanza={self.settings.stanza}", *options, command)
 
     def do(self, command: str, *options: str, hint: str = "") -> str:
-        """The same, which must succeed."""
-        done = self.run(command, *options)
+        """The same, which must succeed; another backup, or WAL that is being sent, is waited for."""
+        until = time.monotonic() + SECONDS_FOR_OTHERS
+        while (done := self.run(command, *options)).returncode == LOCKED:
+            if time.monotonic() > until:
+                break
+            time.sleep(LOOK_EVERY)
         if done.returncode == MISMATCH:
             hint = MISMATCH_HINT.format(stanza=self.settings.stanza)
         elif REFUSED in done.stdout + done.stderr:
