@@ -85,7 +85,7 @@ class Repositories:
         return as_postgres("pgbackrest", f"--stanza={self.settings.stanza}", *options, command)
 
     def do(self, command: str, *options: str, hint: str = "") -> str:
-        """The same, which must succeed; another backup, or WAL that is being sent, is waited for."""
+        """The same, which must succeed; it waits for another backup, and for WAL that is sent."""
         until = time.monotonic() + SECONDS_FOR_OTHERS
         while (done := self.run(command, *options)).returncode == LOCKED:
             if time.monotonic() > until:
