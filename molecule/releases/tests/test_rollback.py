@@ -69,12 +69,12 @@ def test_a_rollback_to_what_is_not_there_names_what_is(seen, server, rollback):
 
 
 def test_a_rollback_goes_through_the_gate(seen, server, site, rollback):
-    python = f"{HOME}/releases/{seen['first']}/venv/bin/python"
-    server.host.check_output(f"mv {python} {python}.away")
+    module = f"{HOME}/releases/{seen['first']}/code/probe.py"
+    server.host.check_output(f"mv {module} {module}.away")
     try:
         done = rollback(fails=True)
     finally:
-        server.host.check_output(f"mv {python}.away {python}")
+        server.host.check_output(f"mv {module}.away {module}")
 
     assert "phase: gate" in said(done)
     assert f"live now: {seen['second']}" in said(done)
