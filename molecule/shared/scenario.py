@@ -7,9 +7,10 @@ import shutil
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,17 @@ def loading(folder: Path, name: str, server: str, **options: Any) -> Iterator[Lo
             yield load
         finally:
             load.stop.touch()
+
+
+def wait_for(what: str, condition: Callable[[], Any], seconds: float = 120) -> Any:  # noqa: ANN401
+    """Wait until a condition holds, return what it found; what is not reachable does not hold."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with suppress(httpx.HTTPError, RuntimeError, OSError):  # RuntimeError is SSH's own
+            if found := condition():
+                return found
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} s: {what}")
 
 
 def testhosts(verb: str, name: str) -> None:

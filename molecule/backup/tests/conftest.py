@@ -9,39 +9,17 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-import testinfra
 from testinfra.host import Host
 
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 sys.path.insert(0, str(PROJECT / "molecule/shared"))
+pytest_plugins = ["fixtures"]  # web1, server, site
 
 from rows import Rows  # noqa: E402
 from scenario import (  # noqa: E402 - found through the line above
-    AUTHORITY,
-    INVENTORY,
     Playbooks,
-    Server,
     Site,
-    address,
 )
-
-
-@pytest.fixture(scope="session")
-def web1() -> Host:
-    return testinfra.get_host("ansible://web1", ansible_inventory=INVENTORY, sudo=True)
-
-
-@pytest.fixture(scope="session")
-def server(web1: Host) -> Server:
-    """The probe on its server. The authority of its certificate is trusted from here on."""
-    root = web1.file("/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt")
-    AUTHORITY.write_bytes(root.content)
-    return Server(web1)
-
-
-@pytest.fixture(scope="session")
-def site(server: Server) -> Site:
-    return Site("probe.test", address("web1"))
 
 
 @pytest.fixture(scope="session")

@@ -4,29 +4,14 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from types import TracebackType
 
 import httpx
 import scenario
 from testinfra.host import Host
 
-SECONDS = 60
 # After a request without an answer. The server is away for seconds.
 PAUSE = 0.05
-
-
-def wait_for(what: str, condition: Callable[[], object]) -> None:
-    """Wait until a condition holds; what cannot be reached does not hold."""
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
-        try:
-            if condition():
-                return
-        except (httpx.HTTPError, RuntimeError, OSError):
-            pass
-        time.sleep(0.1)
-    raise AssertionError(f"not within {SECONDS} s: {what}")
 
 
 class Client(threading.Thread):

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 import pytest
 import scenario
 import testinfra
-from rows import wait_for
-from scenario import INVENTORY
+from scenario import INVENTORY, wait_for
 from testinfra.host import Host
 
 ASYNC_LOG = "/var/log/pgbackrest/web1-archive-push-async.log"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rows import Rows, wait_for
-from scenario import RUN, Playbooks, Server, said
+from rows import Rows
+from scenario import RUN, Playbooks, Server, said, wait_for
 from testinfra.host import Host
 
 REPOSITORY = "/var/lib/pgbackrest"

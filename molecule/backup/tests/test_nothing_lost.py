@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 import scenario
 from conftest import Figures
-from rows import Rows, Writer, wait_for
+from rows import Rows, Writer
+from scenario import wait_for
 from testinfra.host import Host
 
 ROWS_BEFORE_IT = 60

@@ -8,7 +8,8 @@ from subprocess import CompletedProcess
 import pytest
 import scenario
 from conftest import Figures
-from rows import Rows, Visitor, wait_for
+from rows import Rows, Visitor
+from scenario import wait_for
 from testinfra.host import Host
 
 SECONDS_OF_OUTAGE = 10

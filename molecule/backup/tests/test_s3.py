@@ -16,8 +16,8 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-from rows import Rows, wait_for
-from scenario import PROJECT, RUN, Playbooks, said
+from rows import Rows
+from scenario import PROJECT, RUN, Playbooks, said, wait_for
 from testinfra.host import Host
 
 PORT = 9443

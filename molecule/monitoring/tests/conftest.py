@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import testinfra
 from testinfra.host import Host
 
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 sys.path.insert(0, str(PROJECT / "molecule/shared"))
+pytest_plugins = ["fixtures"]  # web1, server, site
 
-from scenario import AUTHORITY, INVENTORY, RUN, Playbooks, Site, address  # noqa: E402
+from scenario import RUN, Playbooks  # noqa: E402
 
 # Where time counts, the limits are seconds here.
 LIMITS = {
@@ -30,20 +30,8 @@ LIMITS = {
 
 
 @pytest.fixture(scope="session")
-def web1() -> Host:
-    return testinfra.get_host("ansible://web1", ansible_inventory=INVENTORY, sudo=True)
-
-
-@pytest.fixture(scope="session")
 def playbook() -> Playbooks:
     return Playbooks()
-
-
-@pytest.fixture(scope="session")
-def site(web1: Host) -> Site:
-    root = web1.file("/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt")
-    AUTHORITY.write_bytes(root.content)
-    return Site("probe.test", address("web1"))
 
 
 class Listener:

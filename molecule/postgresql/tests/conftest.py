@@ -8,18 +8,17 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-import testinfra
 from testinfra.host import Host
 
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 sys.path.insert(0, str(PROJECT / "molecule/shared"))
+pytest_plugins = ["fixtures"]  # web1, server, site
 
 from load import Request, Result  # noqa: E402 - found through the line above
 from scenario import (  # noqa: E402
-    AUTHORITY,
-    INVENTORY,
     Loading,
     Playbooks,
+    Server,
     address,
     described,
     loading,
@@ -64,11 +63,6 @@ class Database:
 
 
 @pytest.fixture(scope="session")
-def web1() -> Host:
-    return testinfra.get_host("ansible://web1", ansible_inventory=INVENTORY, sudo=True)
-
-
-@pytest.fixture(scope="session")
 def database(web1: Host) -> Database:
     return Database(web1)
 
@@ -102,11 +96,9 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def load(
-    tmp_path_factory: pytest.TempPathFactory, web1: Host
+    tmp_path_factory: pytest.TempPathFactory, server: Server
 ) -> Callable[..., AbstractContextManager[Loading]]:
     """The load that never retries, on the probe."""
-    root = web1.file("/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt")
-    AUTHORITY.write_bytes(root.content)
 
     @contextmanager
     def start(**options: object) -> Iterator[Loading]:

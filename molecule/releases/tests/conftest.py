@@ -9,22 +9,19 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-import testinfra
 import yaml
-from testinfra.host import Host
 
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 sys.path.insert(0, str(PROJECT / "molecule/shared"))
+pytest_plugins = ["fixtures"]  # web1, server, site
 
 from load import Request, Result  # noqa: E402 - found through the line above
 from scenario import (  # noqa: E402
-    AUTHORITY,
     INVENTORY,
     Loading,
     Playbooks,
     Repository,
     Server,
-    Site,
     address,
     described,
     loading,
@@ -40,24 +37,6 @@ SHORT = [
     Request("POST", "/echo", body=b'{"a body": "that must arrive whole"}'),
     Request("POST", "/echo", body=b"x" * 20_000),
 ]
-
-
-@pytest.fixture(scope="session")
-def web1() -> Host:
-    return testinfra.get_host("ansible://web1", ansible_inventory=INVENTORY, sudo=True)
-
-
-@pytest.fixture(scope="session")
-def server(web1: Host) -> Server:
-    """The probe on its server. The authority of its certificate is trusted from here on."""
-    root = web1.file("/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt")
-    AUTHORITY.write_bytes(root.content)
-    return Server(web1)
-
-
-@pytest.fixture(scope="session")
-def site(server: Server) -> Site:
-    return Site("probe.test", address("web1"))
 
 
 @pytest.fixture(scope="session")

@@ -10,17 +10,15 @@ import contextlib
 import os
 import signal
 import socket
-import time
 from pathlib import Path
 
-import httpx
 import pytest
 import scenario
+from scenario import wait_for
 
 PHASES = ("prepare", "migrate", "gate", "switch", "bake", "drain")
 # Deaths below are somewhere in the phase, not at its first instruction.
 INTO_IT = {"prepare": 0.5, "migrate": 0.3, "gate": 0.3, "bake": 0.5}
-SECONDS = 120
 WORKER = {"name": "worker", "command": "python worker.py dying"}
 SETTINGS = {
     "app_migrate_command": "python migrate.py && sleep 1",
@@ -50,17 +48,6 @@ while caught.exists() and carrier.read_text() == "1\\n":
     time.sleep(0.02)
 os.kill(state["pid"], signal.SIGCONT)
 """
-
-
-def wait_for(what, condition):
-    """Wait until a condition holds; what is not reachable does not hold."""
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
-        with contextlib.suppress(httpx.HTTPError, RuntimeError, OSError):
-            if found := condition():
-                return found
-        time.sleep(0.2)
-    raise AssertionError(f"not within {SECONDS} s: {what}")
 
 
 def descendants(pid):

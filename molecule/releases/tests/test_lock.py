@@ -5,14 +5,13 @@ import os
 import re
 import signal
 import subprocess
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import scenario
 import testinfra
-from scenario import INVENTORY, PROJECT, said
+from scenario import INVENTORY, PROJECT, said, wait_for
 
 HOME = "/srv/probe"
 LOCK = "/run/probe/deploy.json"
@@ -36,13 +35,6 @@ def descendants(process):
         for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
             found += descendants(int(child))
     return found
-
-
-def wait_for(condition, what):
-    until = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < until, f"{what} did not happen within {LIMIT} s"
-        time.sleep(0.1)
 
 
 def lock_of(server):
@@ -80,7 +72,7 @@ def at_work(live, probe, server, playbook, tmp_path):
         try:
             # A phase at work holds the kernel's lock too; between two there is the file alone.
             free = f'flock --nonblock /run/probe/.lock grep -q \'"phase": "migrate"\' {LOCK}'
-            wait_for(lambda: server.host.run(free).succeeded, "a wait between two phases")
+            wait_for("a wait between two phases", lambda: server.host.run(free).succeeded)
             yield process
         finally:
             go_on.touch()
@@ -143,7 +135,7 @@ def test_a_phase_that_a_killed_control_node_left_at_work_is_waited_for(
         **settings,
         app_migrate_command="sleep 20",
     )
-    wait_for(lambda: lock_of(server).get("phase") == "migrate", "a migration")
+    wait_for("a migration", lambda: lock_of(server).get("phase") == "migrate")
     kill(first)
 
     deploy(probe.commit("note", "next", "The deploy after one that died in a phase"))
@@ -151,7 +143,7 @@ def test_a_phase_that_a_killed_control_node_left_at_work_is_waited_for(
     assert server.live().startswith(probe.git("rev-parse", "--short=12", "HEAD"))
     assert not server.host.file(LOCK).exists
     idle = {"blue": "green", "green": "blue"}[server.status()["slot"]]
-    wait_for(lambda: not server.host.service(f"probe@{idle}").is_running, "the old slot's end")
+    wait_for("the old slot's end", lambda: not server.host.service(f"probe@{idle}").is_running)
 
 
 def test_a_lock_of_another_control_node_ends_with_its_time(live, server, deploy):
@@ -165,7 +157,7 @@ def test_a_lock_of_another_control_node_ends_with_its_time(live, server, deploy)
         refused.stderr,
     )
 
-    wait_for(lambda: server.host.run(rollback).succeeded, "the end of the lock")
+    wait_for("the end of the lock", lambda: server.host.run(rollback).succeeded)
 
     assert not server.host.file(LOCK).exists
 
@@ -196,5 +188,5 @@ def test_a_reboot_ends_a_lock(live, server, deploy):
             return web1.run("systemctl is-active probe@blue probe@green").stdout.count("active") > 1
         return False
 
-    wait_for(is_back, "the boot")
+    wait_for("the boot", is_back)
     assert server.host.run(f"{HOME}/bin/release rollback {server.live()}").succeeded

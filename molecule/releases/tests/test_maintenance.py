@@ -8,10 +8,10 @@ import time
 from functools import partial
 from ipaddress import ip_network
 
-import httpx
 import pytest
 import scenario
 import websockets.sync.client
+from scenario import wait_for
 
 PLAYBOOK = "playbooks/maintenance.yml"
 # What somebody at another address gets: only the status.
@@ -24,21 +24,6 @@ with trust.wrap_socket(plain, server_hostname="probe.test") as secured:
     print(secured.recv(99).split()[1].decode())
 """
 HTMX = {"HX-Request": "true"}
-SECONDS = 120
-GONE = (httpx.HTTPError, RuntimeError, OSError)
-
-
-def wait_for(what, condition):
-    """Wait until a condition holds; what is not reachable does not hold."""
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
-        try:
-            if condition():
-                return
-        except GONE:
-            pass
-        time.sleep(0.2)
-    raise AssertionError(f"not within {SECONDS} s: {what}")
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,12 @@
 """Processes and schedules go with their release: none is left behind, none runs twice."""
 
 import re
-import time
 from itertools import pairwise
 
 import pytest
 import scenario
+from scenario import wait_for
 
-SECONDS = 120
 NEVER = "2099-01-01"
 # Takes two seconds to end, and has the time for it.
 SOLO = {
@@ -30,18 +29,6 @@ MISSED = {**DAILY, "name": "missed", "command": "python job.py missed 0", "persi
 IDLE = {**OFTEN, "name": "idle", "command": "python job.py idle 0", "suspended": True}
 FIRST = {"app_processes": [SOLO, PAIR, SLOW, EXTRA], "app_schedules": [TASK, OFTEN, IDLE]}
 SECOND = {"app_processes": [SOLO, PAIR, SLOW], "app_schedules": [TASK, DAILY, MISSED]}
-
-
-def wait_for(what, condition):
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
-        try:
-            if found := condition():
-                return found
-        except RuntimeError:  # SSH's own error, while the server starts
-            pass
-        time.sleep(0.2)
-    raise AssertionError(f"not within {SECONDS} s: {what}")
 
 
 @pytest.fixture(scope="module")

@@ -12,20 +12,17 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-import testinfra
 from testinfra.host import Host
 
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 sys.path.insert(0, str(PROJECT / "molecule/shared"))
+pytest_plugins = ["fixtures"]  # web1, server, site
 
 from load import Request, Result  # noqa: E402 - found through the line above
 from scenario import (  # noqa: E402
-    AUTHORITY,
-    INVENTORY,
     Loading,
     Playbooks,
     Server,
-    Site,
     address,
     loading,
     testhosts,
@@ -36,24 +33,6 @@ REQUESTS = [Request("GET", "/"), Request("GET", "/db"), Request("POST", "/echo",
 SQL = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d probe -c %s"
 # Of everything there is to lose: how many rows, and a digest over all of them in their order.
 DIGEST = "select count(*), md5(string_agg(id || body, ',' order by id)) from kept"
-
-
-@pytest.fixture(scope="session")
-def web1() -> Host:
-    return testinfra.get_host("ansible://web1", ansible_inventory=INVENTORY, sudo=True)
-
-
-@pytest.fixture(scope="session")
-def server(web1: Host) -> Server:
-    """The probe on its server. The authority of its certificate is trusted from here on."""
-    root = web1.file("/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt")
-    AUTHORITY.write_bytes(root.content)
-    return Server(web1)
-
-
-@pytest.fixture(scope="session")
-def site(server: Server) -> Site:
-    return Site("probe.test", address("web1"))
 
 
 @pytest.fixture(scope="session")
