@@ -12,7 +12,7 @@ import pytest
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT / "roles/backup/files"))
 
-from backups import drill, jobs, repository, results, scratch, system  # noqa: E402
+from backups import cli, drill, jobs, repository, results, scratch, system  # noqa: E402
 from backups.repository import Backup, Repositories  # noqa: E402
 from backups.settings import Settings  # noqa: E402
 from backups.system import BackupError  # noqa: E402
@@ -125,6 +125,15 @@ def test_another_clusters_repository_is_told_with_what_to_do(settings, monkeypat
         Repositories(settings).do("stanza-create")
     assert "playbooks/restore.yml" in raised.value.report()
     assert "backup_stanza" in raised.value.report()
+
+
+def test_a_timer_that_would_never_start_is_told_by_its_setting(monkeypatch):
+    def systemctl(*words):
+        return "bad-setting\n" if words[-1] == "pergola-backup-drill.timer" else "loaded\n"
+
+    monkeypatch.setattr(cli, "systemctl", systemctl)
+    with pytest.raises(BackupError, match="backup_drill_on_calendar is no time"):
+        cli.start_timers(jobs.TIMERS)
 
 
 def test_what_holds_the_lock_is_waited_for(settings, monkeypatch):

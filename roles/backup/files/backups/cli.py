@@ -22,6 +22,13 @@ from backups.system import BackupError, systemctl
 from backups.targets import Wanted
 from backups.verify import verify
 
+# The settings that say when.
+CALENDARS = {
+    "full": "backup_full_on_calendar",
+    "incr": "backup_incremental_on_calendar",
+    "verify": "backup_verify_on_calendar",
+    "drill": "backup_drill_on_calendar",
+}
 # What a restore says while it is at work.
 LOG = Path("/run/pergola-restore.log")
 
@@ -136,6 +143,13 @@ def start_timers(verbs: Sequence[str]) -> bool:
     if stale:
         systemctl("daemon-reload")
         systemctl("try-restart", *units)
+    for verb, unit in zip(verbs, units, strict=True):
+        if systemctl("show", "--property=LoadState", "--value", unit).strip() != "loaded":
+            raise BackupError(
+                f"{CALENDARS[verb]} is no time that systemd understands: {unit} would never start",
+                hint="an example: Sun *-*-* 02:30 (`systemd-analyze calendar` tells when that is); "
+                "set it in group_vars/servers/settings.yml of the inventory",
+            )
     if states.count("enabled") < len(units):
         systemctl("enable", "--now", *units)
         return True
