@@ -12,7 +12,7 @@ from testinfra.host import Host
 
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 sys.path.insert(0, str(PROJECT / "molecule/shared"))
-pytest_plugins = ["fixtures"]  # web1, server, site
+pytest_plugins = ["fixtures_of_web1"]
 
 from load import Request, Result  # noqa: E402 - found through the line above
 from scenario import (  # noqa: E402
