@@ -22,11 +22,11 @@ test: ## Everything that CI runs, with the time of each step
 	@scripts/setup.sh test
 	@scripts/test.sh
 
-test-all: ## The same, and what is slow: an upgrade of the system and of PostgreSQL
+test-all: ## The same, and what is slow: upgrades, and servers that other things run on
 	@scripts/setup.sh test
 	@scripts/test.sh all
 
-lint: ## ansible-lint (production), ruff, yamllint
+lint: ## ansible-lint (production), ruff, mypy (strict), yamllint
 	@scripts/setup.sh test
 	@scripts/test.sh lint
 
@@ -45,7 +45,7 @@ bench: ## Measure against floors of the same run
 	benchmarks/serving
 	benchmarks/postgresql
 
-lock: ## Pin the Python tools anew, with hashes
+lock: ## Update the pinned Python tools, with hashes
 	for file in requirements requirements-dev molecule/backup/s3/requirements; do \
 	  uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate $$file.in --output-file $$file.txt; done

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -30,6 +31,7 @@ LIMIT = 1800.0  # seconds for one command
 LATE = 60.0  # seconds that the first answer may come after its command has ended
 TOP_TASKS, SHOWN = 12, 0.1  # tasks of a role in the profile, and their seconds at least
 Found = TypeVar("Found")
+WENT_WRONG = re.compile(r"^(\[ERROR\]|ERROR!|fatal: )")
 
 # Takes what both ways have in common out of the roles, so that it is said in one place.
 SHARED = """
@@ -118,8 +120,15 @@ def run(*command: object, **environment: str) -> str:
 
 
 def last_lines(text: str) -> str:
-    """Enough of an output to see what went wrong."""
-    return "\n".join(text.splitlines()[-30:])
+    """Enough of an output to see what went wrong: Ansible's errors, or how it ended.
+
+    After Ansible's errors come the times of all tasks, which say nothing of them.
+    """
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if WENT_WRONG.search(line):
+            return "\n".join(lines[max(0, number - 3) : number + 27])
+    return "\n".join(lines[-30:])
 
 
 class FirstAnswer(threading.Thread):
@@ -212,6 +221,9 @@ class Bench:
                 *("ansible-playbook", *arguments),
                 ANSIBLE_CONFIG=f"{ROOT}/ansible.cfg",
                 ANSIBLE_NOCOLOR="1",
+                # What the tables are read from, whatever ansible.cfg shows to people.
+                ANSIBLE_STDOUT_CALLBACK="default",
+                ANSIBLE_CALLBACKS_ENABLED="ansible.posix.profile_tasks",
                 ANSIBLE_SSH_CONTROL_PATH_DIR=str(control),
                 PROFILE_TASKS_TASK_OUTPUT_LIMIT="all",
             )
@@ -243,6 +255,12 @@ class Bench:
         }
         groups = {"servers": {"children": {"app": members, "db": members}, "vars": settings}}
         (place / "hosts.yml").write_text(json.dumps(groups))
+        # The demo's own key is in the folder that `make demo` makes, which a clone does not have.
+        key = self.folder / "backup.key"
+        key.touch(mode=0o600)
+        key.write_text(f"{secrets.token_urlsafe(36)}\n")
+        last = place / "group_vars/servers/zz-bench.yml"
+        last.write_text(json.dumps({"backup_key_file": str(key)}))
         return place
 
     def ssh(self, host: Host, command: str) -> str:

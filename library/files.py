@@ -7,13 +7,16 @@ rendered on the control node by `lookup('ansible.builtin.template', …)`.
 from __future__ import annotations
 
 import grp
+import json
 import os
 import pwd
 import shlex
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -30,7 +33,7 @@ options:
     description: The files.
     type: list
     elements: dict
-    required: true
+    default: []
     suboptions:
       path: {description: Where it goes., type: path, required: true}
       content: {description: What it holds., type: str, required: true}
@@ -38,6 +41,17 @@ options:
       group: {description: Its group., type: str, default: root}
       mode: {description: Its mode\, quoted and octal., type: str, default: "0644"}
       validate: {description: "A command that must succeed on it; C(%s) is its path.", type: str}
+  together:
+    description:
+      - The files of a folder are loaded as a set. C(folder) is copied with the new files in it, its
+        path being replaced in all of them, and C(validate) must succeed; C(%s) is the copy.
+    type: dict
+  kept:
+    description: A folder that keeps what was replaced, until the next time that something is.
+    type: path
+  take_back:
+    description: Put back what a folder has kept, instead of writing files.
+    type: path
 """
 
 RETURN = r"""
@@ -100,6 +114,81 @@ class File:
         return Path(name)
 
 
+def invocation(module: AnsibleModule) -> dict[str, object]:
+    """What `-vvv` shows of the call: all but the contents, among which are keys and tokens."""
+    shown = [
+        {name: value for name, value in one.items() if name != "content"}
+        for one in module.params["files"]
+    ]
+    return {"module_args": {"files": shown}}
+
+
+def fail(module: AnsibleModule, message: str) -> NoReturn:
+    module.fail_json(msg=message, invocation=invocation(module))
+
+
+def check_together(module: AnsibleModule, beside: list[tuple[File, Path]]) -> None:
+    """Check the folder as it would be: what is right alone can be wrong beside the others."""
+    wanted = module.params["together"]
+    folder = Path(wanted["folder"])
+    with tempfile.TemporaryDirectory(prefix=".pergola-") as name:
+        copy = Path(name) / folder.name
+        if folder.is_dir():
+            shutil.copytree(folder, copy, ignore_dangling_symlinks=True)
+        copy.mkdir(exist_ok=True)
+        for file, path in beside:
+            if file.path.is_relative_to(folder):
+                place = copy / file.path.relative_to(folder)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(path.read_bytes())
+        for path in copy.rglob("*"):
+            if path.is_file():
+                path.write_bytes(
+                    path.read_bytes().replace(f"{folder}/".encode(), f"{copy}/".encode())
+                )
+        command = [word.replace("%s", str(copy)) for word in shlex.split(wanted["validate"])]
+        code, out, err = module.run_command(command)
+    if code:
+        text = f"{out}{err}".strip().replace(str(copy), str(folder))
+        fail(module, f"The files of {folder} do not go together; nothing was replaced.\n{text}")
+
+
+def keep(folder: Path, files: list[File]) -> None:
+    """Keep what is about to be replaced; a file that is not there yet is noted as that."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    index = []
+    for number, file in enumerate(files):
+        there = file.path.is_file()
+        if there:
+            shutil.copy2(file.path, folder / str(number))
+            status = file.path.stat()
+            os.chown(folder / str(number), status.st_uid, status.st_gid)
+        index.append({"path": str(file.path), "there": there})
+    (folder / "index.json").write_text(json.dumps(index))
+
+
+def take_back(module: AnsibleModule, folder: Path) -> None:
+    """Put back what was kept, and forget it; nothing where nothing was replaced."""
+    try:
+        index = json.loads((folder / "index.json").read_text())
+    except OSError:
+        index = []
+    for number, one in enumerate(index):
+        path = Path(one["path"])
+        if one["there"]:
+            # The folder is on another file system.
+            beside = path.with_name(f".{path.name}.back")
+            shutil.copy2(folder / str(number), beside)
+            status = (folder / str(number)).stat()
+            os.chown(beside, status.st_uid, status.st_gid)
+            beside.replace(path)
+        else:
+            path.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    module.exit_json(changed=bool(index), written=[one["path"] for one in index])
+
+
 def replace_all(module: AnsibleModule, files: list[File]) -> None:
     """Write and check all files, then put them in place; on failure leave none behind."""
     beside: list[tuple[File, Path]] = []
@@ -108,17 +197,22 @@ def replace_all(module: AnsibleModule, files: list[File]) -> None:
             try:
                 beside.append((file, file.write_beside()))
             except (OSError, KeyError) as error:
-                module.fail_json(msg=f"{file.path} could not be written: {error}")
+                fail(module, f"{file.path} could not be written: {error}")
         for file, path in beside:
             if file.validate:
                 command = [word.replace("%s", str(path)) for word in shlex.split(file.validate)]
                 code, out, err = module.run_command(command)
                 if code:
                     text = f"{out}{err}".strip().replace(str(path), str(file.path))
-                    module.fail_json(
-                        msg=f"{file.path} was refused by `{file.validate}`; nothing was replaced.\n"
-                        + text
+                    fail(
+                        module,
+                        f"{file.path} was refused by `{file.validate}`; "
+                        f"nothing was replaced.\n{text}",
                     )
+        if beside and module.params["together"]:
+            check_together(module, beside)
+        if beside and module.params["kept"]:
+            keep(Path(module.params["kept"]), files)
         for file, path in beside:
             path.replace(file.path)
     finally:
@@ -129,10 +223,15 @@ def replace_all(module: AnsibleModule, files: list[File]) -> None:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "files": {"type": "list", "elements": "dict", "required": True, "options": OPTIONS}
+            "files": {"type": "list", "elements": "dict", "default": [], "options": OPTIONS},
+            "together": {"type": "dict"},
+            "kept": {"type": "path"},
+            "take_back": {"type": "path"},
         },
         supports_check_mode=True,
     )
+    if module.params["take_back"]:
+        take_back(module, Path(module.params["take_back"]))
     files = [
         File(
             Path(one["path"]),
@@ -153,6 +252,7 @@ def main() -> None:
             "after": file.content.decode(errors="replace"),
         }
         for file in wrong
+        if module._diff
     ]
     os.umask(0o022)
     if not module.check_mode:
@@ -162,6 +262,7 @@ def main() -> None:
         written=[str(file.path) for file in wrong],
         python="{}.{}".format(*sys.version_info),
         diff=diff,
+        invocation=invocation(module),
     )
 
 

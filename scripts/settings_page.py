@@ -7,6 +7,14 @@ import yaml
 
 PROJECT = Path(__file__).parent.parent
 ROLES = ["app", "caddy", "postgresql", "backup", "base", "release", "uv", "upgrade", "monitoring"]
+# Wired settings that make sense to set all the same.
+OVERRIDDEN = {
+    "monitoring_jobs",
+    "monitoring_notify_mail",
+    "monitoring_notify_urls",
+    "postgresql_databases",
+    "postgresql_memory_share",
+}
 HEAD = """# Settings
 
 Generated from the roles' argument specs by `scripts/settings_page.py`; a test keeps it true.
@@ -15,7 +23,7 @@ Set what you need in `inventory/<environment>/group_vars/servers/settings.yml`, 
 `vault.yml` beside it, and what differs on one host in `inventory/<environment>/host_vars/`.
 A setting that is missing, mistyped, unknown or still `CHANGE-ME` is refused before the first change
 on any host, all of them together, each with its file and line. The variables by which
-`group_vars/all/wiring.yml` joins the roles are left out here.
+`group_vars/all/wiring.yml` joins the roles are left out here, and so are those of the command line.
 """
 
 
@@ -47,11 +55,12 @@ def row(name: str, option: dict[str, Any], computed: set[str]) -> str:
 
 def page() -> str:
     """The whole page."""
-    wired = set(yaml.safe_load((PROJECT / "group_vars/all/wiring.yml").read_text()))
+    wiring = yaml.safe_load((PROJECT / "group_vars/all/wiring.yml").read_text())
+    wired = wiring.keys() - OVERRIDDEN
     parts = [HEAD]
     for role in ROLES:
         defaults = yaml.safe_load((PROJECT / "roles" / role / "defaults/main.yml").read_text())
-        computed = {k for k, v in defaults.items() if isinstance(v, str) and "{{" in v}
+        computed = {k for k, v in defaults.items() if isinstance(v, str) and "{{" in v} | OVERRIDDEN
         rows = [row(k, v, computed) for k, v in options(role).items() if k not in wired]
         parts.append(
             f"\n## {role}\n\n| setting | type | default | what it is for |\n|---|---|---|---|"

@@ -1,17 +1,17 @@
 #!/bin/sh
 # Run the tests, all of them or the steps named, and print the seconds of each.
-# usage: test.sh [all|lint|unit|sample-app|default|default-12|releases|SCENARIO ...]
+# usage: test.sh [all|bench|lint|unit|sample-app|default-VERSION|releases-(dying|others)|SCENARIO ...]
+# Several steps run side by side, TEST_JOBS of them (3): hosts wait more than they work. The output of
+# each is printed in one piece when it ends, and the reason of each failure once more at the very end.
 set -u
 cd "$(dirname "$0")/.." || exit
 PATH=$PWD/.venv/bin:$PATH
 export PATH
 export ANSIBLE_CONFIG="$PWD/ansible.cfg"
 unset ANSIBLE_COLLECTIONS_PATH
-timings=$(mktemp)
-failed=
 
 lint() {
-  ruff check && ruff format --check && yamllint --strict . && ansible-lint --offline --strict &&
+  ruff check && ruff format --check && mypy && yamllint --strict . && ansible-lint --offline --strict &&
     for playbook in site.yml playbooks/*.yml; do
       ansible-playbook --syntax-check -i inventory/demo "$playbook" >/dev/null || return
     done
@@ -26,52 +26,111 @@ sample_app() (
   [ -x .venv/bin/python ] || uv venv --quiet .venv
   uv pip sync --quiet --python .venv --require-hashes requirements-dev.txt &&
     uv pip install --quiet --python .venv --no-deps --editable . &&
-    LINKBOARD_REQUIRE_BROWSER=1 .venv/bin/pytest -q
+    LINKBOARD_REQUIRE_BROWSER=$(../scripts/browser.sh path >/dev/null && echo 1 || echo 0) .venv/bin/pytest -q
 )
 
-scenario() {
-  SCENARIO_SUMMARY=$(mktemp)
-  export SCENARIO_SUMMARY
-  molecule test --scenario-name "$1"
-  code=$?
-  cat "$SCENARIO_SUMMARY" # after Molecule's own lines
-  rm -f "$SCENARIO_SUMMARY"
-  return $code
+# Whether they run, as small as each can be; what they measure beside other steps says nothing.
+bench() {
+  benchmarks/provision --repeat 1 && benchmarks/deploy --repeat 1 &&
+    benchmarks/serving --repeat 1 --seconds 1 && benchmarks/postgresql --repeat 1 --seconds 1
 }
 
+scenario() {
+  molecule test --scenario-name "$1"
+}
+
+# Hosts of its own for a step that runs beside another one of the same scenario.
+beside() {
+  MOLECULE_EPHEMERAL_DIRECTORY=$HOME/.ansible/tmp/$1.$(pwd | cksum | cut -c 1-6)
+  export MOLECULE_EPHEMERAL_DIRECTORY
+}
+
+# The lines of a step's output that say why it failed: what Ansible and Molecule call fatal with the first lines of
+# its message and standard error, and pytest's own summary.
+reasons() {
+  sed 's/\x1b\[[0-9;]*m//g; s/^ *│ *//; s/^E  *//' "$TEST_FOLDER/$1.log" | awk '
+    /^(FAILED|ERROR|CRITICAL|fatal:|\[ERROR\]|AssertionError|assert )/ { print; next }
+    /^ *(cmd|msg|stderr|stdout): / { more = 3 }
+    more-- > 0' | awk '!seen[$0]++' | tail -n 40 | cut -c 1-400 | sed "s/^/$1: /"
+}
+
+# The two releases of this machine's distribution: the one that hosts do not run by default, and the older one.
+case "$(. /etc/os-release && echo "$ID $VERSION_ID")" in
+  "ubuntu 26.04") other=24.04 older=noble ;;
+  ubuntu*) other=26.04 older=noble ;;
+  *) other=12 older=bookworm ;;
+esac
+
+# Run one step and add its line to the timings, and what its scenario says of itself to the summary.
 step() {
-  echo "==> $1"
   began=$(date +%s)
   case $1 in
+    bench) bench ;;
     lint) lint ;;
     unit) unit ;;
     sample-app) sample_app ;;
-    default-12) TESTHOSTS_SUITE=bookworm scenario default ;;
+    default-*)
+      beside "$1"
+      TESTHOSTS_SUITE=${1#default-} scenario default
+      ;;
+    # Two of its hosts run the distribution's other release.
     releases)
-      # On Debian two of its hosts run the release before.
-      grep -qx 'ID=debian' /etc/os-release && export TESTHOSTS_PAIR_SUITE=bookworm
-      scenario releases
+      TESTHOSTS_PAIR_SUITE=$other scenario releases
+      ;;
+    # It takes longer than any other, so two parts of it run side by side.
+    releases-*)
+      beside "$1"
+      [ "$1" = releases-dying ] && part=test_dying || part='not test_dying'
+      PYTEST_ADDOPTS="${PYTEST_ADDOPTS-} -k '$part'" TESTHOSTS_PAIR_SUITE=$other scenario releases
+      ;;
+    upgrade)
+      UPGRADE_SUITE=$older scenario upgrade
       ;;
     *) scenario "$1" ;;
   esac
   result=$?
-  [ $result = 0 ] && word=passed || { word=FAILED; failed="$failed $1"; }
-  printf '%6d s  %-12s %s\n' "$(($(date +%s) - began))" "$1" "$word" >>"$timings"
+  [ $result = 0 ] && word=passed || word=FAILED
+  printf '%6d s  %-12s %s\n' "$(($(date +%s) - began))" "$1" "$word" >>"$TEST_FOLDER/timings"
+  return $result
 }
 
-slow=
-[ "${1:-}" = all ] && shift && slow=upgrade
-if [ $# = 0 ]; then
-  set -- lint unit sample-app default backup monitoring postgresql releases
-  # On Debian both its releases are seen; on Ubuntu the runner's own.
-  grep -qx 'ID=debian' /etc/os-release && set -- "$@" default-12 $slow
+if [ "${1:-}" = --step ]; then # one of several
+  echo "==> $2 begins"
+  SCENARIO_SUMMARY=$TEST_FOLDER/$2.summary
+  export SCENARIO_SUMMARY
+  step "$2" >"$TEST_FOLDER/$2.log" 2>&1
+  exec flock "$TEST_FOLDER/printing" sh -c 'echo "==> $0"; cat "$1/$0.log"; grep -F "  $0 " "$1/timings"' "$2" "$TEST_FOLDER"
 fi
-for name in "$@"; do step "$name"; done
+
+all=
+[ "${1:-}" = all ] && shift && all=yes
+if [ $# = 0 ]; then
+  # The long ones first.
+  set -- releases-others backup default releases-dying
+  # Both releases of the distribution are seen; on Debian also a server that an earlier Pergola made.
+  grep -qx 'ID=debian' /etc/os-release && set -- "$@" versions ${all:+ubuntu-like next}
+  set -- "$@" "default-$other" ${all:+upgrade brownfield bench} monitoring postgresql unit sample-app lint
+fi
+
+# Molecule folds its output at the width of the terminal, and there is none.
+COLUMNS=${COLUMNS:-200}
+TEST_FOLDER=$(mktemp -d)
+export COLUMNS TEST_FOLDER
+if [ $# = 1 ]; then # seen while it runs
+  SCENARIO_SUMMARY=$TEST_FOLDER/$1.summary
+  export SCENARIO_SUMMARY
+  step "$1" 2>&1 | tee "$TEST_FOLDER/$1.log"
+else
+  printf '%s\n' "$@" | xargs -n 1 -P "${TEST_JOBS:-3}" "$0" --step
+fi
 
 echo "==> Seconds for each step"
-cat "$timings"
-passed=$(grep -c passed "$timings")
-rm -f "$timings"
-[ -n "$failed" ] && echo "failed:$failed" >&2
-echo "$passed passed, $(echo "$failed" | wc -w) failed"
-[ -z "$failed" ]
+cat "$TEST_FOLDER/timings"
+cat "$TEST_FOLDER"/*.summary 2>/dev/null
+passed=$(grep -c ' passed$' "$TEST_FOLDER/timings")
+failed=$(sed -n 's/^ *[0-9]* s  \([^ ]*\) *FAILED$/\1/p' "$TEST_FOLDER/timings" | tr '\n' ' ')
+for step in $failed; do reasons "$step"; done >&2
+rm -rf "$TEST_FOLDER"
+[ -n "$failed" ] && echo "failed: $failed" >&2
+echo "$passed passed, $(($# - passed)) failed"
+[ "$passed" = $# ]

@@ -1,5 +1,6 @@
 """What every role promises: its defaults and its argument spec say the same, and so do the docs."""
 
+import re
 import runpy
 from pathlib import Path
 
@@ -76,3 +77,27 @@ def test_a_playbook_is_a_list_of_roles(playbook):
 def test_no_file_of_tasks_is_longer_than_it_can_be_read_at_once(role):
     for path in (PROJECT / "roles" / role / "tasks").iterdir():
         assert len(path.read_text().splitlines()) <= 90, path
+
+
+def switches():
+    """The settings of all roles that are true or false."""
+    return {n for role in ROLES for n, option in options(role).items() if option["type"] == "bool"}
+
+
+def test_a_switch_written_as_text_is_one_as_well():
+    """`backup_enabled: "false"` is a text, which is true wherever nobody says `| bool`."""
+    bare = re.compile(
+        rf"(?<![\w.])({'|'.join(sorted(switches()))})\b(?!:)(?!(\s*\|\s*default\([^)]*\))?\s*\|\s*bool)"
+    )
+    places = [*PROJECT.glob("roles/*/*/**/*.j2"), *PROJECT.glob("group_vars/**/*.yml")]
+    places += [*PROJECT.glob("roles/*/tasks/**/*.yml"), *PROJECT.glob("roles/*/vars/*.yml")]
+    wrong = [
+        f"{path.relative_to(PROJECT)}:{number}: {line.strip()}"
+        for path in places
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if "{" in line or "when:" in line or line.startswith("  ")
+        for found in [bare.search(line.partition("#")[0])]
+        # A name that is shown to a person decides nothing.
+        if found and not re.fullmatch(r"\s*\w+: \w+", line) and f"({found[1]}" not in line
+    ]
+    assert wrong == []

@@ -1,4 +1,4 @@
-"""The module that writes files, run as Ansible runs it."""
+"""The module that writes files, run as Ansible runs it and as our action does."""
 
 import grp
 import json
@@ -9,21 +9,38 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 MODULE = Path(__file__).parent.parent / "library/files.py"
+sys.path.insert(0, str(MODULE.parent.parent / "control"))
+from pergola_control import modules  # noqa: E402
+
+
+@pytest.fixture(params=["Ansible", "action"])
+def called(request):
+    """The module's result, whoever calls it."""
+
+    def call(parameters, check=False, diff=False):
+        if request.param == "action":
+            argv = [sys.executable, "-I", "-c", modules.BEGIN]
+            order = modules.order("files", parameters, check, diff)
+        else:
+            argv = [sys.executable, MODULE]
+            modes = {"_ansible_check_mode": check, "_ansible_diff": diff}
+            order = json.dumps({"ANSIBLE_MODULE_ARGS": {**parameters, **modes}})
+        done = subprocess.run(argv, input=order, capture_output=True, text=True)
+        return modules.understood(done.stdout)
+
+    return call
 
 
 @pytest.fixture
-def write(tmp_path):
+def write(tmp_path, called):
     me = {"owner": pwd.getpwuid(os.getuid()).pw_name, "group": grp.getgrgid(os.getgid()).gr_name}
 
-    def run(*files, check=False):
+    def run(*files, check=False, diff=False):
         wanted = [{**me, **file, "path": str(tmp_path / file["path"])} for file in files]
-        arguments = {"ANSIBLE_MODULE_ARGS": {"files": wanted, "_ansible_check_mode": check}}
-        done = subprocess.run(
-            [sys.executable, MODULE], input=json.dumps(arguments), capture_output=True, text=True
-        )
-        return json.loads(done.stdout.strip().splitlines()[-1])
+        return called({"files": wanted}, check, diff)
 
     return run
 
@@ -79,11 +96,27 @@ def test_check_mode_says_what_would_change_and_changes_nothing(write, tmp_path):
         {"path": "one", "content": "new\n"},
         {"path": "none/two", "content": "x", "owner": "no-such-account"},
         check=True,
+        diff=True,
     )
     assert result["written"] == [str(tmp_path / "one"), str(tmp_path / "none/two")]
     assert (result["diff"][0]["before"], result["diff"][0]["after"]) == ("old\n", "new\n")
     assert (tmp_path / "one").read_text() == "old\n"
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("validate", [None, "true", "false"])
+def test_contents_are_shown_by_a_diff_only(write, validate):
+    write({"path": "one", "content": "old mark-1"})
+    result = write({"path": "one", "content": "new mark-2", "validate": validate})
+    assert "mark-" not in json.dumps(result)
+    assert result["invocation"]["module_args"]["files"][0]["path"].endswith("/one")
+
+
+def test_contents_are_not_shown_when_a_file_cannot_be_written(write, tmp_path):
+    (tmp_path / "one").write_text("")
+    result = write({"path": "one/two", "content": "mark-1"})
+    assert result["failed"]
+    assert "mark-" not in json.dumps(result)
 
 
 def test_a_link_is_replaced_and_not_followed(write, tmp_path):
@@ -100,3 +133,115 @@ def test_an_unknown_owner_is_named_and_leaves_nothing_behind(write, tmp_path):
     assert result["failed"]
     assert "no-such-account" in result["msg"]
     assert list(tmp_path.iterdir()) == []
+
+
+def set_of(folder, command):
+    """Files of a folder that are checked together by a command."""
+    return {"folder": str(folder), "validate": command}
+
+
+@pytest.fixture
+def module(tmp_path, called):
+    """The module with all of its parameters."""
+
+    def run(**parameters):
+        me = {
+            "owner": pwd.getpwuid(os.getuid()).pw_name,
+            "group": grp.getgrgid(os.getgid()).gr_name,
+        }
+        files = [
+            {**me, **file, "path": str(tmp_path / file["path"])}
+            for file in parameters.pop("files", [])
+        ]
+        return called({"files": files, **parameters})
+
+    return run
+
+
+def test_files_are_checked_as_the_set_that_is_loaded(module, tmp_path):
+    folder = tmp_path / "sites"
+    folder.mkdir()
+    (folder / "theirs").write_text("a name\n")
+    # Each name once, in all files of the folder; and a path in a file is that of the copy.
+    check = (
+        f"""sh -c 'test -z "$(cat "$0"/* | sort | uniq -d)" && ! grep -q {folder} "$0"/main' %s"""
+    )
+    main = {"path": "sites/main", "content": f"import {folder}/*\n"}
+    wrong = {"path": "sites/ours", "content": "a name\n"}
+    result = module(files=[main, wrong], together=set_of(folder, check))
+    assert result["failed"]
+    assert "do not go together; nothing was replaced" in result["msg"]
+    assert sorted(path.name for path in folder.iterdir()) == ["theirs"]
+    right = {"path": "sites/ours", "content": "another\n"}
+    assert module(files=[main, right], together=set_of(folder, check))["changed"]
+    assert (folder / "main").read_text() == f"import {folder}/*\n"
+
+
+def test_what_was_replaced_can_be_taken_back(module, tmp_path):
+    (tmp_path / "one").write_text("before")
+    (tmp_path / "one").chmod(0o600)
+    kept = str(tmp_path / "kept")
+    files = [{"path": "one", "content": "after"}, {"path": "two", "content": "new"}]
+    assert module(files=files, kept=kept)["changed"]
+    assert (tmp_path / "two").exists()
+    assert module(take_back=kept)["changed"]
+    assert (tmp_path / "one").read_text() == "before"
+    assert (tmp_path / "one").stat().st_mode & 0o777 == 0o600
+    assert not (tmp_path / "two").exists()
+    assert not module(take_back=kept)["changed"]
+
+
+def test_nothing_new_forgets_nothing_that_was_kept(module, tmp_path):
+    kept = str(tmp_path / "kept")
+    (tmp_path / "one").write_text("before")
+    module(files=[{"path": "one", "content": "after"}], kept=kept)
+    assert not module(files=[{"path": "one", "content": "after"}], kept=kept)["changed"]
+    module(take_back=kept)
+    assert (tmp_path / "one").read_text() == "before"
+
+
+@pytest.fixture
+def caddys_check(tmp_path):
+    """The check of role caddy on a folder, by a Caddy that refuses what it is told to."""
+    variables = yaml.safe_load((MODULE.parent.parent / "roles/caddy/vars/main.yml").read_text())
+    script = variables["__caddy_check"]
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    caddy = 'test "$REFUSES" != "$1" && cat "$HOME/sites/Caddyfile" && echo "$*" >>"$HOME/said"'
+    as_caddy = 'test "$1 $2 $3 $4" = "-u caddy -- env" && shift 5 && exec "$@"'
+    for name, does in {"caddy": caddy, "runuser": as_caddy, "chgrp": "true"}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{does}\n")
+        (programs / name).chmod(0o755)
+    (tmp_path / "sites").mkdir()
+    (tmp_path / "sites/Caddyfile").write_text("a site\n")
+
+    def check(refuses=""):
+        return subprocess.run(
+            [
+                "sh",
+                "-c",
+                script.replace("/run/", f"{tmp_path}/"),
+                tmp_path / "sites",
+            ],
+            env={
+                "PATH": f"{programs}:{os.environ['PATH']}",
+                "HOME": str(tmp_path),
+                "REFUSES": refuses,
+            },
+        ).returncode
+
+    return check
+
+
+@pytest.mark.parametrize("refuses", ["adapt", "validate"])
+def test_what_caddy_refuses_is_not_put_in_place(caddys_check, refuses, tmp_path):
+    assert caddys_check(refuses) != 0
+    assert not list(tmp_path.glob("pergola-caddy.*"))
+
+
+def test_what_caddy_takes_passes_and_leaves_nothing_behind(caddys_check, tmp_path):
+    assert caddys_check() == 0
+    said = (tmp_path / "said").read_text().splitlines()
+    assert said[0] == f"adapt --adapter caddyfile --config {tmp_path}/sites/Caddyfile"
+    assert said[1].startswith("validate --config ")
+    assert not list(tmp_path.glob("pergola-caddy.*"))

@@ -1,5 +1,8 @@
 """The inventories that users begin with."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import ansible
@@ -60,3 +63,17 @@ def test_collections_are_pinned_to_what_the_ansible_package_ships():
         namespace, name = collection["name"].split(".")
         manifest = (shipped / namespace / name / "MANIFEST.json").read_text()
         assert f'"version": "{collection["version"]}"' in manifest
+
+
+def test_the_key_of_the_backups_in_an_inventory_is_no_host(tmp_path):
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {web1: {}}}\n")
+    (tmp_path / "backup.key").write_text("aVeryLongKey+of/Letters2andDigits\n")
+    (tmp_path / "own.backup.key").write_text("another1Key\n")
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("ansible"), "all", "-i", tmp_path, "--list-hosts"],
+        env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.split() == ["hosts", "(1):", "web1"]

@@ -1,15 +1,12 @@
-"""Role postgresql without a server: settings on recorded hosts, the plan of databases."""
+"""Role postgresql without a server: settings on recorded hosts."""
 
+import json
 import re
-import sys
+import subprocess
 
 import pytest
 import yaml
 from test_systems import PROJECT, SYSTEMS, Host
-
-sys.path.insert(0, str(PROJECT / "roles/postgresql/files"))
-
-from database import databases, settings
 
 GB = 1024
 DISK = {"mount": "/", "size_available": 30 * 2**30, "size_total": 40 * 2**30}
@@ -206,6 +203,32 @@ def test_pgdg_is_added_before_the_packages_and_signed_by_the_pinned_key_only():
     assert kinds.index("ansible.builtin.assert") < kinds.index("ansible.builtin.template")
 
 
+@pytest.mark.parametrize(
+    ("line", "lacking"),
+    [
+        ("", True),
+        ("# deb https://apt.postgresql.org/pub/repos/apt noble-pgdg main", True),
+        ("deb [signed-by=/x.asc] https://apt.postgresql.org/pub/repos/apt noble-pgdg main", False),
+        ("URIs: https://apt.postgresql.org/pub/repos/apt/", False),
+    ],
+)
+def test_a_repository_that_the_server_has_already_is_not_added_again(tmp_path, line, lacking):
+    """Two files that sign one with two keys would end every use of apt."""
+    (tmp_path / "own.list").write_text(f"# by hand\n{line}\n")
+    (tmp_path / "pergola-pgdg.list").write_text("URIs: https://apt.postgresql.org/pub/repos/apt\n")
+    made = host("noble", postgresql_repository="pgdg")
+    (made.variables["item"],) = made("base_repositories")
+    tasks = yaml.safe_load((PROJECT / "roles/base/tasks/repositories.yml").read_text())
+    look = next(task for task in tasks if "ansible.builtin.find" in task)["ansible.builtin.find"]
+    arguments = {**look, "contains": made.template(look["contains"]), "paths": str(tmp_path)}
+    command = ["ansible", "localhost", "-m", "ansible.builtin.find", "-a", json.dumps(arguments)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    matched = int(re.search(r"\"?matched\"?: (\d+)", done.stdout)[1])
+    result = {"item": made.variables["item"], "matched": matched}
+    made.variables["__base_repositories_there"] = {"results": [result]}
+    assert bool(made("__base_repositories_lacking")) is lacking
+
+
 def test_who_may_become_root_may_read():
     operators = [
         {"name": "ada", "keys": []},
@@ -214,80 +237,5 @@ def test_who_may_become_root_may_read():
     ]
     made = host(base_operators=operators)
     assert made("__postgresql_wanted")["databases"] == [
-        {"name": "notes", "owner": "notes", "readers": ["ada", "eve"]}
-    ]
-
-
-# The program on the host
-
-
-NOBODY = {"login": True, "powers": False}
-EMPTY = {"roles": {"postgres": NOBODY}, "databases": {}, "members": [], "available": ["pg_trgm"]}
-SHOP = databases.Database("my-shop", "my-shop", ["pg_trgm"], ["ada"], [])
-BARE = {"extensions": ["plpgsql"], "schemas": ["public"], "defaults": []}
-
-
-def test_on_a_new_server_everything_is_made():
-    steps = list(databases.server_steps([SHOP], EMPTY))
-    assert [step.sql for step in steps] == [
-        'create role "my-shop" login',
-        'create role "my-shop_read" nologin',
-        'create database "my-shop" owner "my-shop"',
-        'revoke all on database "my-shop" from public',
-        'grant connect on database "my-shop" to "my-shop_read"',
-        'create role "ada" login',
-        'grant "my-shop_read" to "ada"',
-    ]
-    assert [step.says for step in steps if step.alone] == ["database my-shop"]
-    inside = [step.sql for step in databases.database_steps(SHOP, BARE, [])]
-    assert inside[0] == 'create extension if not exists "pg_trgm" cascade'
-    assert (
-        'alter default privileges for role "my-shop" grant SELECT on tables to "my-shop_read"'
-        in inside
-    )
-    assert not any("_write" in sql for sql in inside)
-
-
-def test_what_is_there_is_left_alone():
-    found = {
-        "roles": dict.fromkeys(["my-shop", "my-shop_read", "ada"], NOBODY),
-        "databases": {"my-shop": {"owner": "my-shop", "granted": ["my-shop", '"my-shop_read"']}},
-        "members": [["my-shop_read", "ada"]],
-        "available": ["pg_trgm"],
-    }
-    assert list(databases.server_steps([SHOP], found)) == []
-    defaults = [
-        ["my-shop", kind, "my-shop_read", privilege]
-        for kind, (_, read, _) in databases.PRIVILEGES.items()
-        for privilege in read
-    ]
-    state = {"extensions": ["plpgsql", "pg_trgm"], "schemas": ["public"], "defaults": defaults}
-    assert list(databases.database_steps(SHOP, state, [])) == []
-
-
-def test_an_owner_with_power_over_the_server_loses_it():
-    found = {**EMPTY, "roles": {"my-shop": {"login": True, "powers": True}}}
-    sql = [step.sql for step in databases.server_steps([SHOP], found)]
-    assert sql[0] == 'alter role "my-shop" login nosuperuser nocreatedb nocreaterole'
-
-
-def test_names_are_quoted():
-    assert databases.quoted('a"; drop') == '"a""; drop"'
-
-
-LOG = """\
-2026-11-24 19:00:00 UTC [1] LOG:  skipping missing configuration file "/run/x/postgresql.auto.conf"
-2026-11-24 19:00:00.000 UTC [2] LOG:  unrecognized configuration parameter "shared_bufers" in \
-file "/run/pergola-x/config/conf.d/pergola.conf" line 33
-2026-11-24 19:00:00.000 UTC [2] FATAL:  configuration file "/x/pergola.conf" contains errors
-postgres: superuser_reserved_connections (9) must be less than max_connections (5)
-"""
-
-
-def test_a_refusal_names_the_setting_as_the_user_set_it():
-    text = "jit = off  # ours\nshared_bufers = '1GB'  # postgresql_settings\n"
-    assert settings.wrong_lines(LOG, text) == [
-        "postgresql_settings: shared_bufers: unrecognized configuration parameter "
-        '"shared_bufers" in conf.d/pergola.conf',
-        "superuser_reserved_connections (9) must be less than max_connections (5)",
+        {"name": "notes", "owner": "notes", "readers": ["ada", "eve"], "connections": 60}
     ]

@@ -21,6 +21,7 @@ from testinfra.host import Host
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 RUN = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
+OF_CI = re.compile("(CI|FORGEJO|GITEA|GITHUB|GITLAB)_")
 AUTHORITY = RUN / "authority.crt"
 
 
@@ -104,7 +105,13 @@ class Server:
 
 
 class Playbooks:
-    """Runs the project's playbooks as a user does, against the scenario's inventory or another."""
+    """Runs the project's playbooks as a user does, against the scenario's inventory or another.
+
+    The tests read the counts of the recap of Ansible's own output; what users see: `pergola`.
+    """
+
+    def __init__(self, output: str = "ansible.builtin.default") -> None:
+        self.output = output
 
     def __call__(
         self, playbook: str, *arguments: str, inventory: str | Path = INVENTORY, **more: object
@@ -118,6 +125,15 @@ class Playbooks:
             raise
         return subprocess.CompletedProcess(process.args, process.returncode, output)
 
+    def checked(
+        self, playbook: str, *arguments: str, fails: bool = False, **more: object
+    ) -> subprocess.CompletedProcess[str]:
+        """The same, which must succeed; `fails=True`: it must be refused."""
+        done = self(playbook, *arguments, **more)  # type: ignore[arg-type]
+        if (done.returncode != 0) != fails:
+            raise AssertionError(done.stdout)
+        return done
+
     def start(
         self, playbook: str, *arguments: str, inventory: str | Path = INVENTORY, **more: object
     ) -> subprocess.Popen[str]:
@@ -130,8 +146,10 @@ class Playbooks:
             command,
             cwd=PROJECT,
             env={
-                **os.environ,
+                # As somebody's own run, which git names, on a runner of CI as well.
+                **{name: value for name, value in os.environ.items() if not OF_CI.match(name)},
                 "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+                "ANSIBLE_STDOUT_CALLBACK": self.output,
                 "ANSIBLE_NOCOLOR": "1",
                 "ANSIBLE_FORCE_COLOR": "0",
             },
@@ -190,14 +208,36 @@ def wait_for(what: str, condition: Callable[[], Any], seconds: float = 120) -> A
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
-def testhosts(verb: str, name: str) -> None:
-    """Do something to a test host: stop, start, kill, cut, join."""
+def testhosts(verb: str, name: str, *more: str) -> None:
+    """Do something to a test host: stop, start, kill, cut, join; replace, with its own name."""
     run = json.loads((RUN / "hosts.json").read_text())["run"]
     subprocess.run(
-        [sys.executable, PROJECT / "molecule/shared/testhosts", verb, run, name],
+        [sys.executable, PROJECT / "molecule/shared/testhosts", verb, run, name, *more],
         check=True,
         stdin=subprocess.DEVNULL,
     )
+
+
+def umount(*places: str) -> str:
+    """The command that unmounts what is mounted there, as soon as no program has a file open.
+
+    PostgreSQL and pgBackRest may use the repository at any time.
+    """
+    one = "while mountpoint -q $place; do umount $place 2>/dev/null || sleep 0.2; done"
+    return f"timeout 60 sh -c 'for place in {' '.join(places)}; do {one}; done'"
+
+
+NEWER = "+pergola1"  # what the versions of newer packages end with
+
+
+@contextmanager
+def newer_packages(host: Host, *packages: str) -> Iterator[None]:
+    """Updates of installed packages wait, which are real ones to dpkg and apt, until the end."""
+    script = (PROJECT / "molecule/shared/newer.sh").read_text()
+    host.check_output(f"sh -s {' '.join(packages)} <<'END'\n{script}\nEND")
+    yield
+    host.check_output("rm -r /srv/newer.packages /etc/apt/sources.list.d/newer.list")
+    host.check_output("apt-get -q update")
 
 
 def described(

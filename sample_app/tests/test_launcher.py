@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import pytest
 
 LAUNCHER = Path(__file__).parents[2] / "roles/app/files/serve.py"
-LIMIT = 8  # seconds a read may take, and a process to end: more than anything here should need
+LIMIT = 20  # seconds a read may take, and a process to end: more than anything here should need
 
 APP = """
 import asyncio, os, sys

@@ -15,7 +15,7 @@ from linkboard.models import Link, now
 
 async def wait_for(process: asyncio.subprocess.Process, message: str) -> dict:
     """Read its log, which is nothing but JSON lines, up to this message."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for line in process.stderr:
             entry = json.loads(line)
             assert "exception" not in entry
@@ -102,7 +102,7 @@ async def test_an_idle_worker_ends_at_once(start, number: int) -> None:
     worker = await start(every=60)
     await asyncio.sleep(0.3)  # it has looked, and waits for the next minute
     worker.send_signal(number)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         await wait_for(worker, "worker stopped")
         assert await worker.wait() == 0
 
@@ -115,18 +115,18 @@ async def test_a_stop_lets_the_fetch_under_way_finish_and_begins_no_other(
     worker = await start(fetch_concurrency="1")
     await asyncio.to_thread(pages.wait_for_request)
     worker.terminate()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await worker.wait() == 0
     assert await title(slow) == ("done", "Slow")
     assert await title(other) == ("pending", None)
 
 
 async def test_a_stop_waits_no_longer_than_a_fetch_may_take(start, add, title, pages) -> None:
-    endless = await add(pages.add("/endless", "<title>x</title>", delay=4))
+    endless = await add(pages.add("/endless", "<title>x</title>", delay=9))
     worker = await start(fetch_timeout="1")
     await asyncio.to_thread(pages.wait_for_request)
     worker.terminate()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(8):
         assert await worker.wait() == 0
     assert await title(endless) == ("failed", None)
 

@@ -9,6 +9,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+import testinfra
 from testinfra.host import Host
 
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
@@ -17,6 +18,7 @@ pytest_plugins = ["fixtures_of_web1"]
 
 from rows import Rows  # noqa: E402
 from scenario import (  # noqa: E402 - found through the line above
+    INVENTORY,
     Playbooks,
     Site,
 )
@@ -25,6 +27,12 @@ from scenario import (  # noqa: E402 - found through the line above
 @pytest.fixture(scope="session")
 def rows(web1: Host, site: Site) -> Rows:
     return Rows(web1, site)
+
+
+@pytest.fixture(scope="session")
+def vault1() -> Host:
+    """The host that keeps the second copy."""
+    return testinfra.get_host("ansible://vault1", ansible_inventory=INVENTORY, sudo=True)
 
 
 @pytest.fixture(scope="session")

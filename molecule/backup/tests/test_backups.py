@@ -1,10 +1,11 @@
 """Backups as a first run leaves them: encrypted, by timers, and failing loudly."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scenario import RUN, said
+from scenario import RUN, said, umount
 from testinfra.host import Host
 
 REPOSITORY = "/var/lib/pgbackrest"
@@ -51,9 +52,18 @@ def test_the_key_is_a_file_of_its_own_that_only_its_owner_reads(web1):
     assert (file.group, file.mode) == ("postgres", 0o640)
 
 
-def test_a_lost_key_file_is_fetched_back_and_a_wrong_one_refused(web1, playbook):
-    key = KEY.read_text()
-    configuration = web1.file("/etc/pgbackrest/pgbackrest.conf").content_string
+def fingerprint(key: str) -> str:
+    """What messages call a key."""
+    return hashlib.sha256(key.strip().encode()).hexdigest()[:8]
+
+
+def configurations(*hosts: Host) -> list[str]:
+    return [host.check_output("cat $(find /etc/pgbackrest -type f | sort)") for host in hosts]
+
+
+def test_a_lost_key_file_is_fetched_back_and_a_wrong_one_refused(web1, vault1, playbook):
+    """All that have a key agree, and are told by fingerprints; nothing is overwritten."""
+    key, before = KEY.read_text(), configurations(web1, vault1)
     try:
         KEY.unlink()
         done = playbook("playbooks/provision.yml", "--tags=backup")
@@ -62,10 +72,31 @@ def test_a_lost_key_file_is_fetched_back_and_a_wrong_one_refused(web1, playbook)
         KEY.write_text("another key\n")
         done = playbook("playbooks/provision.yml", "--tags=backup")
         assert done.returncode != 0
-        assert "its backups were made with another key" in said(done)
-        assert web1.file("/etc/pgbackrest/pgbackrest.conf").content_string == configuration
+        output = said(done)
+        for place in ("web1:/etc/pgbackrest/pgbackrest.conf", "vault1:/etc/pgbackrest/conf.d/web1"):
+            assert f"- {fingerprint(key)}: {place}" in output
+        assert f"all agree on {fingerprint(key)}: move" in output
+        assert key.strip() not in output
+        assert "another key" not in output
     finally:
         KEY.write_text(key)
+    assert configurations(web1, vault1) == before
+
+
+def test_a_key_that_only_the_copys_host_has_is_not_overwritten(web1, vault1, playbook):
+    """The copy was made with another key: the run names it, and stops before its first change."""
+    file = "/etc/pgbackrest/conf.d/web1.conf"
+    vault1.check_output(f"cp -a {file} /root/kept && sed -i 's/cipher-pass=.*/&X/' {file}")
+    before = configurations(web1, vault1)
+    try:
+        done = playbook("playbooks/provision.yml", "--tags=backup")
+        assert done.returncode != 0
+        output = said(done)
+        assert f"vault1:{file} would be overwritten" in output
+        assert fingerprint(KEY.read_text().strip() + "X") in output
+        assert configurations(web1, vault1) == before
+    finally:
+        vault1.check_output(f"mv /root/kept {file}")
 
 
 def test_the_timers_run_what_they_name(web1, result):
@@ -118,7 +149,7 @@ def full(web1: Host) -> Iterator[str]:
         yield filler
     finally:
         web1.check_output(
-            f"rm -f {filler}; umount {REPOSITORY} && cp -a {disk}/. {REPOSITORY} && "
+            f"rm -f {filler}; {umount(REPOSITORY)} && cp -a {disk}/. {REPOSITORY} && "
             f"umount {disk} && rmdir {disk}"
         )
 
@@ -129,7 +160,9 @@ def test_a_full_repository_stops_backups_and_not_the_database(
     postgres("create table goes_on (id int); insert into goes_on select generate_series(1, 1000)")
     assert web1.run("systemctl start pergola-backup@incr.service").rc != 0
     assert not result("backup")["ok"]
+    # pgBackRest leaves a file of no bytes for the WAL that it had no room for.
     refused = web1.run("pergola-backup point while-full")
+    assert refused.rc != 0
     assert (
         "No space left on device" in refused.stderr or "did not reach the archive" in refused.stderr
     )

@@ -5,16 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 import scenario
-import testinfra
-from scenario import INVENTORY, wait_for
+from scenario import wait_for
 from testinfra.host import Host
 
 ASYNC_LOG = "/var/log/pgbackrest/web1-archive-push-async.log"
-
-
-@pytest.fixture(scope="module")
-def vault1() -> Host:
-    return testinfra.get_host("ansible://vault1", ansible_inventory=INVENTORY, sudo=True)
 
 
 def as_postgres(host: Host, command: str) -> str:

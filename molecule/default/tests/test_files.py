@@ -1,5 +1,6 @@
 """Who may read and write what, by trying it as each account."""
 
+import re
 import subprocess
 
 import pytest
@@ -87,6 +88,17 @@ def test_the_application_cannot_change_what_it_runs(host, release):
     assert found == ""
 
 
+def test_all_that_the_application_imports_was_compiled_when_it_was_built(host, release):
+    """It cannot write compiled files itself: each start would compile again."""
+    said = host.check_output(
+        f"cd {release}/code && runuser -u linkboard -- {release}/venv/bin/python -v "
+        "-c 'import linkboard.main' 2>&1"
+    )
+    assert f"matches {release}/venv/lib" in said
+    compiled_now = rf"code object from '?{release}\S*\.py'?$"
+    assert re.findall(compiled_now, said, re.MULTILINE) == []
+
+
 def test_what_the_application_needs_it_can_read(host, release):
     paths = [f"{release}/code/pyproject.toml", f"{release}/venv/bin/uvicorn", "/var/lib/linkboard"]
     assert may(host, "linkboard", "-r", *paths) == paths
@@ -99,14 +111,26 @@ def test_the_applications_own_directory_is_closed_to_others(host):
         assert may(host, account, "-x", "/var/lib/linkboard") == [], account
 
 
-def test_the_account_that_builds_owns_the_code_and_reaches_no_secret(host, release):
-    paths = [f"{release}/code", f"{release}/venv", "/srv/linkboard/assets"]
-    assert may(host, "linkboard-build", "-w", *paths) == paths
-    assert (
-        may(host, "linkboard-build", "-w", release, "/srv/linkboard", "/srv/linkboard/live") == []
-    )
+def test_the_account_that_builds_owns_nothing_and_reaches_no_secret(host, release):
+    paths = [release, f"{release}/release.json", "/srv/linkboard", "/srv/linkboard/assets"]
+    assert may(host, "linkboard-build", "-w", *paths) == []
+    assert may(host, "linkboard-build", "-r", f"{release}/release.json", f"{release}/code") == []
+    assert host.check_output("find /srv /var/lib /run -xdev -user linkboard-build") == ""
     refused = host.run("runuser -u linkboard-build -- psql -w -d linkboard -c 'select 1'")
     assert 'role "linkboard-build" does not exist' in refused.stderr
+
+
+def test_a_release_is_for_its_application_only(host, release):
+    assert described(host, release) == [f"750 root:linkboard {release}"]
+    for account in STRANGERS:
+        assert may(host, account, "-r", f"{release}/code/pyproject.toml") == [], account
+
+
+def test_the_cache_of_packages_is_out_of_everybodys_reach(host):
+    cache = "/var/cache/linkboard-build"
+    assert described(host, cache) == [f"700 root:root {cache}"]
+    for account in ("linkboard", *STRANGERS):
+        assert may(host, account, "-x", cache) == [], account
 
 
 def test_accounts_of_the_application_have_no_shell_and_no_password(host):

@@ -273,7 +273,7 @@ def test_a_lock_that_is_out_of_date_is_refused_with_the_way_to_mend_it(host, liv
     assert done.returncode != 0
     assert "notes on web1: could not install what uv.lock says" in said
     assert "phase: prepare" in said
-    assert "next: if the lock is out of date: run `uv lock`, commit, deploy again" in said
+    assert "next: the lock is out of date: run `uv lock`, commit, deploy again" in said
     assert "live now: " in said
     assert live.get("/healthz").text == before
 
@@ -286,7 +286,7 @@ def test_a_lock_that_is_out_of_date_is_refused_with_the_way_to_mend_it(host, liv
 def test_a_directory_is_deployed_as_it_is(host, live, notes, run):
     notes.write("notes.py", MODULE.replace("first edition", "not committed"))
 
-    done = run("playbooks/deploy.yml", app_version="working-tree")
+    done = run("playbooks/deploy.yml", version="working-tree")
 
     assert done.returncode == 0, done.stdout
     assert live.get("/").text.startswith("not committed")

@@ -82,14 +82,14 @@ def names(certificate):
     return extension.value.get_values_for_type(x509.DNSName)
 
 
-def log_lines(host, marker):
+def log_lines(host, marker, log="linkboard"):
     """The lines of the access log with a marker; Caddy writes them after the answer."""
     for _ in range(20):
-        found = host.run("grep --fixed-strings %s /var/log/caddy/linkboard.log", marker)
+        found = host.run("grep --fixed-strings %s %s", marker, f"/var/log/caddy/{log}.log")
         if found.rc == 0:
             return [json.loads(line) for line in found.stdout.splitlines()]
         time.sleep(0.1)
-    raise AssertionError(f"no line of /var/log/caddy/linkboard.log has {marker}")
+    raise AssertionError(f"no line of /var/log/caddy/{log}.log has {marker}")
 
 
 def test_the_certificate_is_the_test_networks_authoritys(host, certificate):
@@ -273,6 +273,30 @@ def test_the_access_log_is_json_and_says_who_asked_for_what(host, site):
     assert line["status"] == 404
     assert line["request"]["host"] == "linkboard.test"
     assert line["request"]["uri"] == f"/{marker}"
+
+
+@pytest.mark.parametrize("name", ["linkboard.test:443", "LINKBOARD.test", "LinkBoard.Test:443"])
+def test_a_request_stands_in_the_sites_log_however_its_host_is_written(host, site, name):
+    marker = secrets.token_hex(8)
+    assert site.get(f"/{marker}", headers={"Host": name}).status_code == 404
+    (line,) = log_lines(host, marker)
+    assert line["request"]["host"] == name  # as the client wrote it
+
+
+@pytest.mark.parametrize("name", ["other.test", "", "linkboard.test.", "192.0.2.1"])
+@pytest.mark.parametrize("plain", [True, False], ids=["HTTP", "HTTPS"])
+def test_a_request_for_no_site_stands_in_a_log_too(host, site, name, plain):
+    marker = secrets.token_hex(8)
+    with site.client(plain=plain, http2=False) as client:
+        status = client.get(f"/{marker}", headers={"Host": name}).status_code
+    (line,) = log_lines(host, marker, "_other")
+    assert line["status"] == status
+
+
+def test_a_redirect_to_https_stands_in_a_log(host, site):
+    marker = secrets.token_hex(8)
+    assert site.get(f"/{marker}", plain=True).status_code == 308
+    log_lines(host, marker, "_other")
 
 
 def test_the_access_log_has_neither_cookies_nor_authorization(host, site):

@@ -101,7 +101,20 @@ THINGS = {
     "real-time scheduling": lambda: in_child(
         lambda: os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))),
     "change the host's name": lambda: socket.sethostname(socket.gethostname()),
+    "open a TCP port": lambda: socket.create_server(("127.0.0.1", 8779)).close(),
+    "open a TCP port of IPv6": lambda: socket.create_server(("::1", 8779), family=10).close(),
+    "open a UDP port": lambda: socket.socket(type=socket.SOCK_DGRAM).bind(("127.0.0.1", 8779)),
+    "open a UDP port that is set for TCP": lambda: socket.socket(
+        type=socket.SOCK_DGRAM).bind(("127.0.0.1", 8780)),
     # And what it must be able to do.
+    "open a TCP port that is set": lambda: socket.create_server(("127.0.0.1", 8780)).close(),
+    # As clients do that choose an address of their own, or try whether there is IPv6.
+    **{"bind to any port, " + kind: lambda a=a, f=f, t=t: socket.socket(f, t).bind((a, 0))
+       for kind, a, f, t in (
+        ("TCP", "127.0.0.1", socket.AF_INET, socket.SOCK_STREAM),
+        ("TCP of IPv6", "::1", socket.AF_INET6, socket.SOCK_STREAM),
+        ("UDP", "0.0.0.0", socket.AF_INET, socket.SOCK_DGRAM),
+        ("UDP of IPv6", "::", socket.AF_INET6, socket.SOCK_DGRAM))},
     "use its own directory": lambda: write(HOME + "/probe"),
     "use /tmp": lambda: write("/tmp/probe"),
     "use the network": lambda: socket.create_connection(("acme.test", 443), 5).close(),
@@ -201,7 +214,15 @@ BLOCKED = [
     "real-time scheduling",
     "change the host's name",
 ]
+PORTS = [
+    "open a TCP port",
+    "open a TCP port of IPv6",
+    "open a UDP port",
+    "open a UDP port that is set for TCP",
+]
 NEEDED = [
+    "open a TCP port that is set",
+    *(f"bind to any port, {kind}" for kind in ("TCP", "TCP of IPv6", "UDP", "UDP of IPv6")),
     "use its own directory",
     "use /tmp",
     "use the network",
@@ -257,13 +278,21 @@ def test_the_application_cannot(inside, outside, thing):
     assert inside["found"][thing] != "allowed"
 
 
+@pytest.mark.parametrize("thing", PORTS)
+def test_the_application_opens_no_port_that_is_not_set(host, inside, outside, thing):
+    assert outside["found"][thing] == "allowed"
+    if "+BPF_FRAMEWORK" not in host.check_output("systemctl --version"):
+        pytest.skip("this systemd was built without what SocketBindDeny= needs")
+    assert inside["found"][thing] == "EPERM"
+
+
 @pytest.mark.parametrize("thing", NEEDED)
 def test_the_application_can(inside, thing):
     assert inside["found"][thing] == "allowed"
 
 
 def test_the_probe_tries_what_the_tests_say_and_nothing_else(inside):
-    assert inside["found"].keys() == {*BLOCKED, *NEEDED}
+    assert inside["found"].keys() == {*BLOCKED, *PORTS, *NEEDED}
 
 
 def test_the_application_sees_no_process_but_its_own(inside):
@@ -291,8 +320,8 @@ def test_the_live_slot_runs_in_the_sandbox_of_the_probe(host, slot):
     names = (
         "BindReadOnlyPaths CapabilityBoundingSet ExecPaths IPAddressDeny InaccessiblePaths "
         "MemoryDenyWriteExecute NoExecPaths PrivateTmp PrivateUsers ProcSubset ProtectHome "
-        "ProtectProc ProtectSystem RestrictAddressFamilies RestrictNamespaces SystemCallFilter "
-        "TasksMax UMask User"
+        "ProtectProc ProtectSystem RestrictAddressFamilies RestrictNamespaces SocketBindAllow "
+        "SocketBindDeny SystemCallFilter TasksMax UMask User"
     )
     show = f"systemctl show {' '.join(f'--property={name}' for name in names.split())}"
     transient = host.check_output(
@@ -379,27 +408,36 @@ def test_the_live_slot_cannot_read(views, path):
     assert views["application"]["read"][path] == "EACCES"
 
 
-@pytest.fixture
-def link_local(host):
-    """Something that listens on a link-local address, as a cloud's metadata service does."""
-    address = "169.254.77.77"
+# Only here, on the test host's own loopback: nobody else is asked.
+METADATA = ["169.254.77.77", "fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"]
+
+
+@pytest.fixture(params=METADATA)
+def metadata(host, request):
+    """Something that listens on an address as a cloud's metadata service does."""
+    address = request.param
+    bits = 128 if ":" in address else 32
+    family = "AF_INET6" if bits == 128 else "AF_INET"
     listen = (
-        f"import socket, time; listener = socket.create_server(('{address}', 8777)); "
+        "import socket, time; "
+        f"listener = socket.create_server(('{address}', 8777), family=socket.{family}); "
         "open('/run/metadata', 'w').close(); time.sleep(600)"
     )
+    nodad = "nodad" if bits == 128 else ""
     host.check_output(
-        f"ip address add {address}/32 dev lo && systemd-run --quiet --collect --unit metadata "
+        f"ip address add {address}/{bits} dev lo {nodad} && "
+        "systemd-run --quiet --collect --unit metadata "
         "/usr/bin/python3 -I -c %s && until test -e /run/metadata; do sleep 0.05; done",
         listen,
     )
     yield address
     host.check_output(
-        f"systemctl stop metadata; rm /run/metadata; ip address delete {address}/32 dev lo"
+        f"systemctl stop metadata; rm /run/metadata; ip address delete {address}/{bits} dev lo"
     )
 
 
-def test_the_application_cannot_ask_a_clouds_metadata_service(host, link_local):
-    connect = CONNECT.format(link_local)
+def test_the_application_cannot_ask_a_clouds_metadata_service(host, metadata):
+    connect = CONNECT.format(metadata)
     assert host.run("/usr/bin/python3 -I -c %s", connect).rc == 0
     denied = "systemd-run --quiet --pipe --wait --collect --property IPAddressDeny=any"
     if host.run(f"{denied} /usr/bin/python3 -I -c %s", connect).rc == 0:

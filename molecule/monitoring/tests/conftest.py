@@ -19,8 +19,39 @@ PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 sys.path.insert(0, str(PROJECT / "molecule/shared"))
 pytest_plugins = ["fixtures_of_web1"]
 
-from scenario import RUN, Playbooks  # noqa: E402
+from scenario import RUN, Playbooks, Repository  # noqa: E402
 
+# The probe with a front page that fails and connections that are taken, when a test says so.
+FICKLE = """
+import asyncio
+from pathlib import Path
+
+app.router.routes = [r for r in app.router.routes if getattr(r, "path", "") not in ("/", "/readyz")]
+TAKEN = []
+
+
+@app.get("/")
+async def front() -> Response:
+    fails = Path(os.environ["STATE_DIRECTORY"], "front-fails").exists()
+    return PlainTextResponse("probe", 500 if fails else 200)
+
+
+@app.get("/readyz")
+async def pool_is_there(request: Request) -> dict[str, str]:
+    pool = request.app.state.pool
+    # By each worker that is asked: which of them answers is chance.
+    if Path(os.environ["STATE_DIRECTORY"], "takes-connections").exists():
+        while len(TAKEN) < pool.get_max_size():
+            TAKEN.append(await asyncio.wait_for(pool.acquire(), 2))
+    await asyncio.wait_for(pool.fetchval("select 1"), 2)
+    return {"status": "ready", "release": RELEASE}
+"""
+FICKLE_UNITS = {
+    "app_processes": [{"name": "worker", "command": "python worker.py faults"}],
+    "app_schedules": [
+        {"name": "nightly", "command": "python job.py nightly 0", "on_calendar": "daily"}
+    ],
+}
 # Where time counts, the limits are seconds here.
 LIMITS = {
     "archive_minutes": [0.05, 60],
@@ -39,6 +70,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.posts: list[dict[str, Any]] = []
+        self.apprised: list[dict[str, Any]] = []  # what Apprise made of the same
         self.mails: list[str] = []
         self.beats = 0
         self.answer = 204
@@ -47,8 +79,9 @@ class Listener:
         class Web(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                heard = listener.apprised if self.path == "/apprise" else listener.posts
                 if listener.answer < 300:
-                    listener.posts.append(json.loads(body))
+                    heard.append(json.loads(body))
                 self.send_response(listener.answer)
                 self.end_headers()
 
@@ -98,6 +131,16 @@ class Listener:
             "monitoring_limits": LIMITS,
         }
 
+    def hears(self, *findings: tuple[str, str], looks: int) -> None:
+        """What was told since this was last asked is these findings, each of them once.
+
+        `looks`: after how many. What is told by a name that was broken counts in the last line.
+        """
+        heard = self.heard()
+        broken = [finding for finding in findings if finding[1] != "ok"]
+        TOTAL.add(len(broken), len({*broken} & {*heard}), looks)
+        assert heard == sorted(findings)
+
     def heard(self) -> list[tuple[str, str]]:
         """Check and state of each message since this was last asked."""
         posts, self.posts = self.posts, []
@@ -128,6 +171,18 @@ class Watched:
 
     def status(self) -> dict[str, Any]:
         return json.loads(self.host.file("/var/lib/pergola/status.json").content_string)
+
+    def looks_until(self, told: Listener, *findings: tuple[str, str], most: int = 12) -> int:
+        """Look until these findings, and no others, were told; how many looks that took."""
+        for looks in range(1, most + 1):  # noqa: B007 - how many there were is told
+            self.look()
+            if len(told.posts) >= len(findings):
+                break
+        told.hears(*findings, looks=looks)
+        return looks
+
+    def says(self, name: str) -> str:
+        return next(one["says"] for one in self.status()["checks"] if one["name"] == name)
 
     def state(self, name: str) -> str:
         return next(one["state"] for one in self.status()["checks"] if one["name"] == name)
@@ -168,11 +223,58 @@ def watched(web1: Host, provision: Any) -> Iterator[Watched]:
     web1.check_output("systemctl start pergola-monitoring.timer")
 
 
+@pytest.fixture(scope="session")
+def fickle(watched: Watched, playbook: Playbooks, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A release that can be told to fail, with a process and a schedule, is live; its slot."""
+    folder = tmp_path_factory.mktemp("fickle")
+    probe = Repository.of(PROJECT / "molecule/releases/probe", folder)
+    text = (probe.path / "probe.py").read_text()
+    probe.commit("probe.py", text + FICKLE, "Can be told to fail")
+    settings = {"app_source": str(probe.path), "app_version": "HEAD", **FICKLE_UNITS}
+    done = playbook("playbooks/deploy.yml", "--tags=release", **settings)
+    assert done.returncode == 0, done.stdout
+    watched.look()  # its files are compared with what they are now
+    return json.loads(watched.host.check_output("/srv/probe/bin/release status"))["slot"]
+
+
 @pytest.fixture
 def told(watched: Watched, listener: Listener) -> Listener:
     """Those who are told, in a moment in which all is well and nothing waits."""
+    for _ in range(12):  # what a test before this one has left is over by then
+        if watched.status()["state"] == "ok":
+            break
+        watched.look()
     assert watched.status()["state"] == "ok", watched.status()
     listener.answer = 204
     listener.heard()
     listener.mails.clear()
     return listener
+
+
+class Total:
+    """The faults that were made, what was told of them, and after how many looks at most."""
+
+    def __init__(self) -> None:
+        self.faults = self.told = self.looks = 0
+
+    def add(self, faults: int, told: int, looks: int) -> None:
+        self.faults += faults
+        self.told += told
+        self.looks = max(self.looks, looks if faults else 0)
+
+    def __str__(self) -> str:
+        """A look is made every minute, the first at most a minute after the fault."""
+        return (
+            f"monitoring: {self.faults} faults, {self.told} told by name, "
+            f"in {60 * self.looks} s at most"
+        )
+
+
+TOTAL = Total()
+
+
+def pytest_unconfigure() -> None:
+    """The scenario's last line; scripts/test.sh repeats it after Molecule's own."""
+    print(TOTAL)
+    if summary := os.environ.get("SCENARIO_SUMMARY"):
+        Path(summary).write_text(f"{TOTAL}\n")

@@ -88,10 +88,19 @@ def test_what_a_migration_takes_from_readers_stays_taken(shop, database, bring):
 
 def test_who_is_not_named_any_more_is_shut_out(shop, database, bring):
     less = {**SHOP, "readers": [], "writers": []}
-    assert bring(less) == ["ada not in shop_read any more", "nobody not in shop_write any more"]
-    refused(database, "select 1", "nobody")
+    # ada reads another database, nobody had this one only.
+    assert bring(less) == [
+        "ada not in shop_read any more",
+        "nobody not in shop_write any more",
+        "nobody may not sign in any more",
+    ]
+    refused(database, "select 1", "nobody", "not permitted to log in")
     refused(database, "select 1", "ada")
-    assert bring(SHOP) == ["ada in shop_read", "nobody in shop_write"]
+    assert bring(SHOP) == [
+        "ada in shop_read",
+        "nobody may sign in again",
+        "nobody in shop_write",
+    ]
     database("select 1", database="shop", user="ada")
 
 

@@ -7,66 +7,22 @@ tell it otherwise.
 """
 
 import contextlib
-import os
-import signal
 import socket
-from pathlib import Path
+import tempfile
 
 import pytest
 import scenario
+from listener import Listener
+from losing import Catcher, Connection, asking, ended, kill, to_its_end, verdicts
 from scenario import wait_for
 
 PHASES = ("prepare", "migrate", "gate", "switch", "bake", "drain")
-# Deaths below are somewhere in the phase, not at its first instruction.
-INTO_IT = {"prepare": 0.5, "migrate": 0.3, "gate": 0.3, "bake": 0.5}
 WORKER = {"name": "worker", "command": "python worker.py dying"}
 SETTINGS = {
     "app_migrate_command": "python migrate.py && sleep 1",
     "app_bake_seconds": 2,
     "app_processes": [WORKER],
 }
-# Stops the program in a phase until the file is removed, the network is gone, or the power.
-CATCHER = """
-import json, os, pathlib, signal, sys, time
-phase, into = sys.argv[1], float(sys.argv[2])
-flag = pathlib.Path("/srv/probe/live/green")
-caught = pathlib.Path("/run/caught")
-green = flag.exists()
-while True:
-    try:
-        state = json.loads(pathlib.Path("/run/probe/deploy.json").read_text())
-    except (FileNotFoundError, ValueError):
-        state = {}
-    if state.get("phase") == phase and (phase != "switch" or flag.exists() != green):
-        break
-    time.sleep(0.002)
-time.sleep(into)
-os.kill(state["pid"], signal.SIGSTOP)
-caught.write_text(json.loads(pathlib.Path("/run/probe/deploy.json").read_text())["phase"])
-carrier = pathlib.Path("/sys/class/net/host0/carrier")
-while caught.exists() and carrier.read_text() == "1\\n":
-    time.sleep(0.02)
-os.kill(state["pid"], signal.SIGCONT)
-"""
-
-
-def descendants(pid):
-    """A process and everything below it."""
-    found = [pid]
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for child in path.read_text().split():
-                found += descendants(int(child))
-    return found
-
-
-def kill(run):
-    """Kill a run of ansible-playbook with all that it started, as a control node's death does."""
-    for pid in descendants(run.pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    run.wait()
-    run.stdout.close()
 
 
 def control_node_dies(host, run):
@@ -108,8 +64,8 @@ def first(probe, deploy, server):
 def start(playbook, probe, environment):
     """Begin a deploy of another release of the same commit."""
 
-    def run(case):
-        more = {**SETTINGS, **environment(PROBE_CASE=case)}
+    def run(case, **more):
+        more = {**SETTINGS, **environment(PROBE_CASE=case), **more}
         arguments = {"app_source": str(probe.path), "app_version": "HEAD", **more}
         return playbook.start("playbooks/deploy.yml", "--tags=release", **arguments)
 
@@ -118,26 +74,10 @@ def start(playbook, probe, environment):
 
 @pytest.fixture
 def catch(web1):
-    """Have the program stopped in a phase; the function that is returned waits until it is."""
-
-    def prepare(phase):
-        web1.check_output("rm -f /run/caught")
-        web1.check_output(
-            "systemd-run --quiet --collect --unit=catcher python3 -c %s %s %s",
-            CATCHER,
-            phase,
-            str(INTO_IT.get(phase, 0)),
-        )
-
-        def wait():
-            caught = "cat /run/caught || ! systemctl is-active --quiet catcher"
-            found = wait_for(f"the phase {phase}", lambda: web1.run(caught).stdout)
-            assert found == phase, "the phase was over too soon to be caught in"
-
-        return wait
-
-    yield prepare
-    web1.run("rm -f /run/caught; systemctl stop catcher")
+    """Have the program stopped in phases; what is returned waits until it is in one."""
+    catcher = Catcher(web1, "probe")
+    yield lambda *phases: catcher.prepare(phases)
+    catcher.end()
 
 
 def states(host, slot):
@@ -206,14 +146,171 @@ def test_the_next_run_waits_for_what_a_dead_one_has_left_at_work(
     finally:
         kill(run)
     again = start(case)
-    at_work = "pgrep --full --count '^/usr/bin/python3 -I /srv/probe/bin/release .* do '"
-    wait_for(
-        "the next one's turn",
-        lambda: again.poll() is not None or web1.run(at_work).stdout.strip() == "2",
-    )
+    wait_for("the next one's turn", lambda: again.poll() is not None or asking(web1) == 2)
     assert again.poll() is None, again.communicate()
     web1.check_output("rm /run/caught")
     output, _ = again.communicate(timeout=600)
     assert again.returncode == 0, output
     assert site.get("/env?name=CASE").text == case
     assert [line["to"] for line in server.ledger()].count(server.live()) == 1
+
+
+@pytest.fixture
+def connection():
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path is short
+        yield Connection(folder)
+
+
+@pytest.fixture
+def told():
+    listener = Listener()
+    yield listener
+    listener.end()
+
+
+@pytest.fixture
+def hooks(tmp_path):
+    """Hooks that do nothing, before every phase: each of them is a call of its own."""
+    for phase in PHASES:
+        (tmp_path / f"before_{phase}.yml").write_text("- ansible.builtin.meta: noop\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("hooked", [False, True], ids=["in one call", "in six calls"])
+def test_a_run_that_loses_its_connection_in_every_phase_comes_back_and_succeeds(
+    first, hooked, web1, server, site, start, catch, load, connection, told, hooks
+):
+    case = f"lost in every phase {hooked}"
+    old = server.live()
+    more = {"release_hooks_dir": str(hooks)} if hooked else {}
+    with load(rate=20) as running:
+        caught = catch(*PHASES)
+        run = start(case, **connection.settings, **told.settings, **more)
+        with to_its_end(run):
+            for phase in PHASES:
+                caught(phase)
+                connection.cut()
+                # Those that wait for the program stay, though nobody hears them any more.
+                before = asking(web1)
+                came_back = lambda: run.poll() is not None or asking(web1) > before  # noqa: B023, E731
+                wait_for("the run's return", came_back)
+                assert run.poll() is None, ended(run)
+                web1.check_output("rm /run/caught")
+            code, said = ended(run)
+        seen = running.end()
+    assert code == 0, said
+    assert "failed=0" in said
+    assert server.live() != old
+    assert said.count(f"{server.live()} is live on web1.") == 1
+    assert site.get("/env?name=CASE").text == case
+    lines = [line for line in server.ledger() if line["to"] == server.live()]
+    assert [line["outcome"] for line in lines] == ["live"]
+    assert not web1.file("/run/probe/deploy.json").exists
+    assert seen.failed == 0, seen.first_failures
+    assert [notice["event"] for _, notice in told.posts] == ["deploy"]
+    assert len(told.mails) == 1
+
+
+def test_a_run_that_loses_its_connection_in_a_hook_goes_back_and_says_so(
+    first, web1, server, site, start, connection, told, tmp_path
+):
+    old = server.live()
+    (tmp_path / "before_bake.yml").write_text(
+        "- ansible.builtin.command: sh -c 'touch /run/hooked; sleep 20'\n"
+    )
+    (tmp_path / "on_failure.yml").write_text(
+        "- ansible.builtin.copy: {content: '{{ hook.reason }}', dest: /run/hooked}\n"
+    )
+    hooked = {"release_hooks_dir": str(tmp_path)}
+    run = start("lost in a hook", **connection.settings, **told.settings, **hooked)
+    with to_its_end(run):
+        wait_for("the hook", lambda: run.poll() is not None or web1.file("/run/hooked").exists)
+        connection.cut()
+        code, said = ended(run)
+    reason = web1.check_output("cat /run/hooked; rm /run/hooked")
+    assert code != 0
+    (verdict,) = verdicts(said)
+    assert verdict.endswith(
+        f"failed. the connection to a server was lost in a hook web1 serves {old}"
+    )
+    assert reason == "the connection to a server was lost in a hook"
+    assert [notice["event"] for _, notice in told.posts] == ["failed"]
+    assert server.live() == site.release() == old
+    assert server.ledger()[-1]["outcome"] == "returned"
+    assert not web1.file("/run/probe/deploy.json").exists
+
+
+def test_a_run_that_comes_back_hears_that_its_release_was_refused_meanwhile(
+    first, web1, server, start, catch, connection
+):
+    old = server.live()
+    caught = catch("gate")
+    run = start("refused meanwhile", app_asgi="probe:no_such_app", **connection.settings)
+    with to_its_end(run):
+        caught()
+        scenario.testhosts("cut", "web1")
+        try:  # longer than the run's own patience with a connection
+            with pytest.raises(OSError, match=r"timed out|No route|unreachable"):
+                socket.create_connection((scenario.address("web1"), 22), 8)
+        finally:
+            scenario.testhosts("join", "web1")
+        code, said = ended(run)
+    assert code != 0
+    assert "lost | Wait until the server answers again" in said
+    assert "did not become ready" in said
+    assert "phase: gate of release" in said
+    assert f"web1 serves {old}" in said
+    assert "unknown outcome" not in said
+    assert server.live() == old
+    assert server.ledger()[-1]["outcome"] == "refused"
+
+
+def test_a_server_that_stays_away_is_never_told_as_the_opposite_of_what_is(
+    first, web1, server, site, start, catch, connection, told
+):
+    case = "stays away"
+    old = server.live()
+    caught = catch("switch")
+    away = {"release_reconnect_seconds": 1}
+    run = start(case, **connection.settings, **told.settings, **away)
+    with to_its_end(run):
+        caught()
+        scenario.testhosts("cut", "web1")
+        try:
+            code, said = ended(run)
+        finally:
+            scenario.testhosts("join", "web1")
+    # The program went on by itself.
+    wait_for("the deploy's end", lambda: not web1.file("/run/probe/deploy.json").exists)
+    assert server.live() != old
+    assert site.get("/env?name=CASE").text == case
+    assert code != 0
+    every = "prepare, migrate, gate, switch, bake, drain"
+    assert verdicts(said) == [
+        f"The deploy of {server.live()} has an unknown outcome. web1: could not be reached again "
+        f"within 1 s, its connection was lost in {every} web1 does not answer, so what it serves "
+        f"is unknown; what was at work there goes on to its end: {every}"
+    ]
+    assert "playbooks/releases.yml" in said
+    ((_, notice),) = told.posts
+    assert notice["event"] == "unknown"
+    assert "failed" not in notice["text"]
+
+
+def test_a_run_whose_server_restarted_begins_again_there(
+    first, web1, server, site, start, catch, connection, told
+):
+    case = "restarted"
+    caught = catch("switch")
+    run = start(case, **connection.settings, **told.settings)
+    with to_its_end(run):
+        caught()
+        scenario.testhosts("kill", "web1")
+        scenario.testhosts("start", "web1")
+        code, said = ended(run)
+    assert code == 0, said
+    assert f"{server.live()} is live on web1." in said
+    assert site.get("/env?name=CASE").text == case
+    assert server.ledger()[-1]["outcome"] == "live"
+    assert not web1.file("/run/probe/deploy.json").exists
+    assert [notice["event"] for _, notice in told.posts] == ["deploy"]

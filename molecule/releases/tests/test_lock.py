@@ -102,14 +102,15 @@ def test_the_second_of_two_deploys_is_refused_and_told_of_the_first(
         first.go_on()
         output, _ = first.communicate(timeout=LIMIT)
 
-    told = f"{who} is at work on probe since {held['since']}: deploy of {held['release']}, now in"
+    release = held["shared"]["release"]
+    told = f"{who} is at work on probe since {held['since']}: deploy of {release}, now in"
     assert told in said(done)
     assert "phase: lock" in said(done)
     assert f"sudo {HOME}/bin/release unlock" in said(done)
     assert not by_hand.succeeded
     assert told in by_hand.stderr
     assert first.returncode == 0, output
-    assert server.live() == held["release"], "the second one disturbed the first"
+    assert server.live() == release, "the second one disturbed the first"
     assert not server.host.file(LOCK).exists
 
 
@@ -160,6 +161,46 @@ def test_a_lock_of_another_control_node_ends_with_its_time(live, server, deploy)
     wait_for("the end of the lock", lambda: server.host.run(rollback).succeeded)
 
     assert not server.host.file(LOCK).exists
+
+
+def test_a_lock_of_another_control_node_ends_after_its_connection(live, server, deploy):
+    deploy(release_reconnect_seconds=5, app_environment={"PROBE_DATABASE": "probe", "PROBE_L": "3"})
+    command = f"sudo {ELSEWHERE}{server.live()} && echo held && sleep 60"
+    ssh = ["ssh", "-S", "none", "-F", str(scenario.RUN / "ssh_config"), "web1", command]
+    runner = subprocess.Popen(ssh, stdout=subprocess.PIPE, text=True)
+    assert any("held" in line for line in runner.stdout)
+    rollback = f"{HOME}/bin/release rollback {server.live()}"
+    server.host.check_output("sleep 8")
+    refused = server.host.run(rollback)
+
+    runner.kill()
+    runner.communicate()
+
+    assert "grace@example.org is at work on probe" in refused.stderr
+    wait_for("the end of the lock", lambda: server.host.run(rollback).succeeded)
+    assert not server.host.file(LOCK).exists
+
+
+def test_a_deploy_waits_for_the_end_of_another_when_that_is_wanted(
+    at_work, server, playbook, probe
+):
+    with at_work("The first of two, which the second waits for") as first:
+        held = lock_of(server)
+        settings = {"app_source": str(probe.path), "app_version": "HEAD", "release_lock_wait": 300}
+        environment = {"PROBE_DATABASE": "probe", "PROBE_L": "4"}
+        second = playbook.start(
+            "playbooks/deploy.yml", "--tags=release", app_environment=environment, **settings
+        )
+        waits = "pgrep --full -- '--wait=300 .* do '"
+        wait_for("the second one's call", lambda: server.host.run(waits).succeeded)
+        assert lock_of(server)["run"] == held["run"]
+        first.go_on()
+        outputs = [each.communicate(timeout=LIMIT)[0] for each in (first, second)]
+
+    assert (first.returncode, second.returncode) == (0, 0), outputs
+    last = [line["to"] for line in server.ledger() if line["outcome"] == "live"][-2:]
+    assert last == [held["shared"]["release"], server.live()]
+    assert len(set(last)) == 2
 
 
 def test_a_lock_can_be_broken(live, server, deploy):

@@ -51,6 +51,8 @@ async def main():
         "writable": [path for path in ("/etc/x", "/srv/probe/x", "x", "/tmp/x") if writable(path)],
         "lock_timeout": await connection.fetchval("show lock_timeout"),
         "statement_timeout": await connection.fetchval("show statement_timeout"),
+        "users": list(await connection.fetchrow("select session_user, current_user")),
+        "search_path": await connection.fetchval("show search_path"),
     }}
     with open(os.environ["STATE_DIRECTORY"] + "/migrations.log", "a") as log:
         log.write(json.dumps(told) + "\\n")
@@ -118,6 +120,13 @@ def session(server, sql):
         server.sql(f"select pg_terminate_backend(pid) from pg_stat_activity where {holds}")
 
 
+def nothing_is_at_work(server):
+    """No session of a migration, and no unit."""
+    of_it = "select count(*) from pg_stat_activity where usename = 'probe_migration'"
+    assert server.sql(of_it) == "0"
+    assert server.host.run("systemctl is-active probe-migration.service").stdout == "inactive\n"
+
+
 def no_limits_are_left(server):
     limits = "select setconfig from pg_db_role_setting join pg_roles on oid = setrole"
     assert server.sql(f"{limits} where rolname = 'probe'") == ""
@@ -149,6 +158,110 @@ def test_a_statement_of_a_migration_takes_no_longer_than_it_may(base, server, de
     assert "canceling statement due to statement timeout" in said(done)
     assert server.live() == base
     no_limits_are_left(server)
+    nothing_is_at_work(server)
+
+
+def test_a_migration_that_runs_out_of_time_leaves_nothing_at_work(base, server, site, deploy):
+    """Its session would go on in PostgreSQL: it does not look whether its client is gone."""
+    before = server.sql("select count(*) from probe_items")
+    statement = "insert into probe_items select 1 from pg_sleep(30)"
+    # A process that does not end when it is asked to holds the session open.
+    stubborn = f'trap "" TERM; (trap "" TERM; {STATEMENT.format(statement)}) & sleep 60'
+    with seen_by_new_connections(server) as limits:
+        done = deploy(fails=True, app_migrate_command=stubborn, app_migrate_timeout_seconds=4)
+    assert "did not end within its time limit" in said(done)
+    nothing_is_at_work(server)
+    assert server.sql("select count(*) from probe_items") == before
+    assert set(limits) == {"0/0"}, "the serving release's new connections saw limits"
+    assert site.get("/db").text == "42"
+
+
+@contextmanager
+def seen_by_new_connections(server):
+    """The limits that new connections of the serving release have while a migration is at work."""
+    script = (
+        "until [ -e /run/probe-limits-end ]; do psql -XAtq -F/ -d probe -c "
+        "\"select current_setting('lock_timeout'), current_setting('statement_timeout') "
+        "where exists (select from pg_stat_activity where usename = 'probe_migration')\"; done"
+    )
+    run = server.host.check_output
+    run("rm -f /run/probe-limits-end")
+    unit = "systemd-run --quiet --collect --unit=pergola-test-limits --uid=probe "
+    run(unit + "--property=StandardOutput=truncate:/run/probe-limits sh -c %s", script)
+    seen = []
+    try:
+        yield seen
+    finally:
+        run("touch /run/probe-limits-end; systemctl stop pergola-test-limits.service || true")
+        seen += run("cat /run/probe-limits").split()
+
+
+INDEX = "create index concurrently if not exists probe_items_by_id on probe_items (id)"
+
+
+def test_an_index_that_is_not_finished_is_never_taken_for_made(base, server, deploy):
+    valid = "select indisvalid from pg_index where indexrelid = 'probe_items_by_id'::regclass"
+    drop = "drop index concurrently public.probe_items_by_id"
+    with session(
+        server,
+        "set transaction isolation level repeatable read; insert into probe_items values (7)",
+    ):
+        done = deploy(
+            fails=True,
+            app_migrate_command=STATEMENT.format(INDEX),
+            app_migrate_lock_timeout_seconds=2,
+        )
+    assert server.sql(valid) == "f"
+    assert "canceling statement due to lock timeout" in said(done)
+    assert "IT LEFT AN INDEX THAT IS NOT FINISHED: public.probe_items_by_id" in said(done)
+    assert f'bin/release psql -c "{drop}"' in said(done)
+    nothing_is_at_work(server)
+
+    # The same again would say that it exists, and be well.
+    done = deploy(fails=True, app_migrate_command=STATEMENT.format(INDEX))
+    assert "an index that was never finished: public.probe_items_by_id" in said(done)
+    assert f'bin/release psql -c "{drop}"' in said(done)
+    assert server.live() == base
+
+    # One without a migration takes nothing for made, but does not pass over it in silence.
+    done = deploy(app_migrate_command="")
+    assert "WARNING: the database has an index that was never finished" in said(done)
+
+    server.sql(drop)
+    deploy(base.partition("-")[0])
+    assert server.live() == base
+
+
+def test_what_a_migration_makes_is_the_owners_whatever_signs_in(base, server, deploy, environment):
+    """Also by a URL that names the owner, and by a session that gives up its role.
+
+    The role is made again where a restore or a person lost it, and takes over what the owner's
+    sessions have set, in the form that PostgreSQL wrote.
+    """
+    run = server.host.check_output
+    root = "cd / && runuser -u postgres -- psql -Xq -d probe -c %s"
+    files = "/etc/postgresql/*/main/pg_hba.conf /etc/postgresql/*/main/pg_ident.conf"
+    run(root, "drop role probe_migration")
+    run(f"sed -i /probe_migration/d {files}")
+    run(root, "select pg_reload_conf()")
+    run(root, "alter role probe set search_path = public, pg_temp")
+    settings = ("lock_timeout", "search_path")
+    shown = ", ".join(f"current_setting('{name}') as {name}" for name in settings)
+    sql = f"reset role; create table probe_made as select {shown}, session_user::text as signed_in"
+    url = {"PROBE_URL": "postgresql://probe:x@/probe?host=/run/postgresql"}
+    command = f'psql -X -v ON_ERROR_STOP=1 "$PROBE_URL" -c "{sql}"'
+    try:
+        deploy(app_migrate_command=command, **environment(**url))
+        owner = "select tableowner from pg_tables where tablename = 'probe_made'"
+        assert server.sql(owner) == "probe"
+        assert server.sql("select * from probe_made") == "5s|public, pg_temp|probe_migration"
+        log = run(f"{HOME}/bin/release show {server.live()}")
+        assert "PROBE_URL names the user probe; for the migration it is probe_migration" in log
+        assert run(f"cat {files} | grep -c '^[^#].*probe_migration'") == "2"
+    finally:
+        run(root, "alter role probe reset search_path")
+        server.sql("drop table if exists probe_made")
+        deploy(base.partition("-")[0])
 
 
 def test_a_second_migration_is_refused_while_one_is_at_work(base, server, deploy, migrate):
@@ -171,7 +284,7 @@ def test_a_backup_that_fails_stops_the_deploy_before_anything_is_migrated(base, 
     assert "phase: migrate" in said(done)
     assert "no backup could be made before the migration" in said(done)
     assert "no room for a backup" in said(done)
-    assert "nothing was migrated; mend the backup and deploy again" in said(done)
+    assert "nothing was migrated; fix the backup and deploy again" in said(done)
     assert revision(server) == before
     assert server.live() == base
 
@@ -215,7 +328,7 @@ def test_a_migration_runs_once_as_the_new_release_in_the_sandbox_of_its_slots(
     assert told["said"] == "It brings a revision"
     assert told["credentials"] == ["app_token"]
     assert told["directory"] == f"{HOME}/releases/{migrated['release']}/code"
-    assert told["unit"].startswith("run-"), "it is no transient unit"
+    assert told["unit"] == "probe-migration.service"
     assert told["read_only"], "the system is not mounted read-only there"
     assert told["writable"] == ["/tmp/x"]
     slot = server.host.check_output(f"systemctl show -P MainPID {server.slot()}")
@@ -229,6 +342,8 @@ def test_a_migration_runs_once_as_the_new_release_in_the_sandbox_of_its_slots(
 def test_a_migration_has_its_limits_whatever_its_driver_and_nothing_else_has(migrated, server):
     (told,) = migrated["told"]
     assert (told["lock_timeout"], told["statement_timeout"]) == ("5s", "77s")
+    assert told["users"] == ["probe_migration", "probe"]
+    assert told["search_path"] == '"$user", public'
     no_limits_are_left(server)
 
 
@@ -253,7 +368,7 @@ def test_a_rollback_across_a_revision_is_refused_unless_it_is_forced(
     assert f"the database is at revision {after}, {base} was made for" in said(done)
     assert "migrated since by: " in said(done)
     assert migrated["release"] in said(done).partition("migrated since by: ")[2]
-    assert "release_force=true" in said(done)
+    assert "force=true" in said(done)
     assert server.live() == migrated["release"]
 
     rollback(release_force=True)

@@ -155,6 +155,7 @@ def test_the_probe_does_not_notice_the_removal(removed, server):
 
 def test_nothing_of_it_is_left_but_a_last_dump(removed, web1):
     assert left_of_linkboard(web1) == []
+    assert web1.run("grep -r linkboard_migration /etc/postgresql").rc == 1
     (dump,) = web1.check_output(f"ls {DUMPS}/linkboard-*").split("\n")
     assert dump in removed["said"]
     assert web1.file(dump).mode == 0o600

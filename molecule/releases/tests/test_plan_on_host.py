@@ -90,7 +90,7 @@ def test_it_names_variables_settings_and_units_but_no_value_of_the_environment(t
     assert "~ workers 2 -> 3" in said
     assert "processes    - worker" in said
     assert "schedules    + nightly" in said
-    assert "units        probe@<slot> starts anew beside the old one" in said
+    assert "units        probe@<slot> starts again beside the old one" in said
     assert "worker stops for good" in said
     assert "expected interruption: none" in said
 

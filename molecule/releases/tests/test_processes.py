@@ -183,7 +183,7 @@ def test_a_process_that_does_not_stay_up_brings_the_old_release_back(
     assert f"the process probe.solo.{first_other(second['slot'])}.service did not stay up" in said
     assert "no queue" in said
     assert f"live now: {second['release']}" in said
-    assert "mend it (app_processes), commit and deploy again" in said
+    assert "fix it (app_processes), commit and deploy again" in said
     assert server.ledger()[-1]["outcome"] == "returned"
     assert site.get("/").headers["x-release"] == second["release"]
     wait_for("the refused one's end", lambda: running() == second["running"] - {"task.service"})

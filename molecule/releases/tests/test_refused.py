@@ -90,6 +90,16 @@ def test_an_import_error(attempt, before, server):
     assert "ModuleNotFoundError: No module named 'no_such_module'" in found.said
 
 
+def test_a_port_that_no_setting_names(attempt, before, server):
+    if "+BPF_FRAMEWORK" not in server.host.check_output("systemctl --version"):
+        pytest.skip("this systemd was built without what SocketBindDeny= needs")
+    listens = "import socket\n\nlistener = socket.create_server(('127.0.0.1', 8779))\n"
+    found = attempt("probe.py", lambda text: listens + text)
+    refused_by_the_gate(found, before, server)
+    assert "PermissionError: [Errno 1] Operation not permitted" in found.said
+    assert "app_listen_ports has the ports that it may open" in found.said
+
+
 def test_a_dependency_that_the_lock_does_not_have(attempt, before, server):
     found = attempt(
         "requirements.txt",

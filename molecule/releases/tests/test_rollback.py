@@ -53,7 +53,7 @@ def test_a_rollback_without_an_argument_goes_to_the_last_good_release(seen, serv
 
 
 def test_a_rollback_goes_to_the_release_that_is_named(seen, server, site, rollback):
-    rollback(release_to=seen["second"])
+    rollback(release=seen["second"])
 
     assert server.live() == site.release() == seen["second"]
     assert setting(site) == "second"

@@ -28,7 +28,8 @@ drops forwarded traffic, two accepting rules. `down` removes them.
 The hosts are no security boundary: root on a host can harm this machine. Run only what you trust.
 
 environment:
-  TESTHOSTS_SUITE            system of hosts that name none: trixie, bookworm, noble, resolute
+  TESTHOSTS_SUITE            system of hosts that name none: trixie, bookworm, noble,
+                             resolute, and Debian testing by its codename
   TESTHOSTS_MIRROR           archive to build from, instead of this machine's own
   TESTHOSTS_MIRROR_SECURITY  the same for security updates
   TESTHOSTS_DNS              name servers of the hosts, instead of this machine's own
@@ -73,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    up = verbs.add_parser("up", help="create the machines of a run anew; prints them as JSON")
+    up = verbs.add_parser("up", help="create the machines of a run again; prints them as JSON")
     up.add_argument("run", metavar="RUN", help="any name")
     up.add_argument("hosts", metavar="NAME[=SUITE][,ALIAS…]", nargs="+")
     up.add_argument("--into", type=Path, metavar="DIR", help="folder for the SSH files")
@@ -90,6 +91,11 @@ def parser() -> argparse.ArgumentParser:
         one = verbs.add_parser(verb, help=text)
         one.add_argument("run", metavar="RUN")
         one.add_argument("host", metavar="NAME")
+
+    replace = verbs.add_parser("replace", help="put a new machine in the place of one")
+    replace.add_argument("run", metavar="RUN")
+    replace.add_argument("host", metavar="NAME")
+    replace.add_argument("own_name", metavar="HOSTNAME", help="what the new one calls itself")
 
     down = verbs.add_parser("down", help="remove everything of a run")
     down.add_argument("run", metavar="RUN")
@@ -159,6 +165,9 @@ def execute(options: argparse.Namespace, settings: Settings) -> None:
         case "start":
             host = runs.start(options.run, options.host)
             say(f"{host.name} answers after {host.boot_seconds} s")
+        case "replace":
+            host = runs.replace(options.run, options.host, options.own_name)
+            say(f"a new {host.name} answers after {host.boot_seconds} s")
         case "stop" | "kill" | "cut" | "join":
             with runs.lock(run_id(options.run)):
                 change(runs, options)

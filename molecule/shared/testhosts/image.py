@@ -97,7 +97,7 @@ def find_or_build(suite: Suite, settings: Settings) -> Path:
         started = time.monotonic()
         unfinished = folder / f".{wanted}building"
         build(suite, ingredients, unfinished, settings.state / f"image-{suite.codename}.log")
-        customise(unfinished, ingredients)
+        customise(unfinished, suite, ingredients)
         image = folder / f"{wanted}{int(time.time())}"
         unfinished.rename(image)
         say(f"built {image} in {time.monotonic() - started:.0f} s")
@@ -153,14 +153,14 @@ def build(suite: Suite, ingredients: Ingredients, target: Path, log: Path) -> No
         sources.unlink()
 
 
-def customise(root: Path, ingredients: Ingredients) -> None:
+def customise(root: Path, suite: Suite, ingredients: Ingredients) -> None:
     """Turn a bare installation into a hoster's server: user, SSH, network, no identity yet."""
-    # The sources keep a fixed name, whatever the temporary file was called.
+    # The sources have the distribution's name, whatever the temporary file was called.
     (root / "etc/apt/sources.list").unlink(missing_ok=True)
     lists = root / "etc/apt/sources.list.d"
     for file in lists.iterdir():
         file.unlink()
-    (lists / "system.sources").write_text(ingredients.sources)
+    (lists / suite.sources_file).write_text(ingredients.sources)
     for keyring in keyring_files(ingredients.signed_by):
         target = root / keyring.relative_to("/")
         if not target.exists():

@@ -71,16 +71,21 @@ def prepare(
     net: Network,
     nameservers: list[str],
     public_key: str,
+    own_name: str = "",
 ) -> None:
-    """Write the machine's upper layer, and its SSH host key into `machine`."""
+    """Write the machine's upper layer, and its SSH host key into `machine`.
+
+    It calls itself by its name here unless it has an `own_name`.
+    """
     folder, image = Path(machine.folder), Path(machine.image)
     for name in ("upper", "work", "root"):
         (folder / name).mkdir(parents=True)
     (folder / "upper").chmod(0o755)
     layer = Layer(folder / "upper", image)
     layer.write("etc/machine-id", f"{uuid.uuid4().hex}\n", 0o444)
-    layer.write("etc/hostname", f"{machine.name}\n")
-    layer.write("etc/hosts", hosts_file(machines))
+    layer.write("etc/hostname", f"{own_name or machine.name}\n")
+    loopback = f"127.0.1.1 {own_name}\n" if own_name else ""
+    layer.write("etc/hosts", hosts_file(machines) + loopback)
     layer.write("etc/resolv.conf", "".join(f"nameserver {server}\n" for server in nameservers))
     layer.write("etc/systemd/network/10-host0.network", network_file(machine, net, nameservers))
     key = layer.path("etc/ssh/ssh_host_ed25519_key")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from testhosts import access, cgroups, image, machine, network
 from testhosts.machine import Machine
+from testhosts.network import Network
 from testhosts.settings import Settings
 from testhosts.shell import HostsError, lock, remove_in_background, say
 from testhosts.suites import Suite
@@ -101,7 +102,7 @@ class Runs:
         return found
 
     def up(self, name: str, specs: list[Spec], into: Path | None, *, keep: bool) -> Run:
-        """Create the machines of a run anew and wait for their SSH; with `keep` only if needed."""
+        """Create the machines of a run again and wait for their SSH; with `keep` only if needed."""
         with self.lock(run_id(name)):
             existing = self.load(run_id(name))
             if keep and existing and self.is_healthy(existing, specs, into):
@@ -188,6 +189,30 @@ class Runs:
             config = Path(run.access, "ssh_config")
             machine.wait_for_ssh([one], started, config if config.exists() else None)
             self.save(run)
+            return one
+
+    def replace(self, name: str, host: str, own_name: str) -> Machine:
+        """Put a new machine in the place of one, which is destroyed with its disk.
+
+        It has the other's address, and calls itself `own_name` as a hoster's new machine would.
+        """
+        with self.lock(run_id(name)):
+            run = self.get(name)
+            one = run.machine(host)
+            cgroups.kill(one.unit)
+            network.remove_port(one.port)
+            trash = self.settings.state / "trash" / f"{one.unit}-{time.monotonic_ns()}"
+            trash.parent.mkdir(exist_ok=True)
+            Path(one.folder).rename(trash)
+            remove_in_background(trash)
+            net = Network(run.bridge, IPv4Network(run.subnet))
+            nameservers = self.settings.nameservers()
+            machine.prepare(one, run.machines, net, nameservers, run.public_key, own_name)
+            started = time.monotonic()
+            machine.start(one, run.bridge)
+            self.save(run)
+            self.write_access(run)
+            machine.wait_for_ssh([one], started, Path(run.access, "ssh_config"))
             return one
 
     def down(self, name: str) -> None:

@@ -22,8 +22,14 @@ class Suite:
 
     @property
     def components(self) -> str:
-        """The archive's parts that a stock server has switched on."""
-        return "main universe" if self.distribution == "ubuntu" else "main"
+        """The archive's parts that every server has switched on; what needs more asks for it."""
+        return "main"
+
+    @property
+    def sources_file(self) -> str:
+        """The name of the file that the distribution itself writes its sources to."""
+        # Debian's images and its installer write several; the roles must not depend on one.
+        return "ubuntu.sources" if self.distribution == "ubuntu" else "system.sources"
 
     @property
     def keyring(self) -> Path:
@@ -36,10 +42,11 @@ class Suite:
         return "ubuntu-keyring" if self.distribution == "ubuntu" else "debian-archive-keyring"
 
 
-# The first of each distribution is its default.
+# The first of each distribution is its default on a machine of another release.
 SUITES = (
     Suite("trixie", "debian", "13"),
     Suite("bookworm", "debian", "12"),
+    Suite("forky", "debian", "14"),  # testing
     Suite("noble", "ubuntu", "24.04"),
     Suite("resolute", "ubuntu", "26.04"),
 )
@@ -61,11 +68,19 @@ def find(name: str) -> Suite:
 
 
 def default(os_release: Mapping[str, str]) -> Suite:
-    """Return the suite of this machine's own family; raise HostsError elsewhere."""
+    """Return the suite of this machine's own family; raise HostsError elsewhere.
+
+    On Ubuntu its own release: the workflow sees a release by running on it. On Debian the newest,
+    whatever the machine has, as other steps bring the one before.
+    """
     family = [os_release.get("ID", ""), *os_release.get("ID_LIKE", "").split()]
     # "ubuntu" first: Ubuntu's own ID_LIKE is "debian", a derivative's is "ubuntu debian".
     for distribution in ("ubuntu", "debian"):
         if distribution in family:
-            return next(suite for suite in SUITES if suite.distribution == distribution)
+            known = [suite for suite in SUITES if suite.distribution == distribution]
+            own = known if distribution == "ubuntu" else []
+            # A derivative has a version of its own and names Ubuntu's release by this.
+            names = (os_release.get("UBUNTU_CODENAME"), os_release.get("VERSION_ID"))
+            return next((one for one in own if {one.codename, one.version} & {*names}), known[0])
     name = os_release.get("PRETTY_NAME", "this machine")
     raise HostsError(f"{name} is neither Debian nor Ubuntu: test hosts can't be built on it")

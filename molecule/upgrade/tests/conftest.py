@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -28,6 +29,23 @@ from scenario import (  # noqa: E402
     testhosts,
 )
 
+
+@dataclass(frozen=True)
+class Way:
+    """From one release of a system to the next: their PostgreSQL, and what else is newer."""
+
+    suite: str
+    next_suite: str
+    old: str
+    new: str
+    next_python: str
+    openssl: str  # its library's package, before
+
+
+DEBIAN = Way("bookworm", "trixie", "15", "17", "3.13", "libssl3")
+UBUNTU = Way("noble", "resolute", "16", "18", "3.14", "libssl3t64")
+WAY = UBUNTU if os.environ.get("UPGRADE_SUITE") == UBUNTU.suite else DEBIAN
+
 ROWS = 200_000
 REQUESTS = [Request("GET", "/"), Request("GET", "/db"), Request("POST", "/echo", body=b"whole")]
 SQL = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d probe -c %s"
@@ -38,16 +56,7 @@ DIGEST = "select count(*), md5(string_agg(id || body, ',' order by id)) from kep
 @pytest.fixture(scope="session")
 def playbook() -> Callable[..., CompletedProcess[str]]:
     """Run one of Pergola's playbooks; `fails=True`: it must be refused, else it must succeed."""
-    playbooks = Playbooks()
-
-    def run(
-        name: str, *arguments: str, fails: bool = False, **more: object
-    ) -> CompletedProcess[str]:
-        done = playbooks(name, *arguments, **more)
-        assert (done.returncode != 0) == fails, done.stdout
-        return done
-
-    return run
+    return Playbooks().checked
 
 
 @pytest.fixture(scope="session")
@@ -112,9 +121,10 @@ for name in sys.argv[1:]:
             stanzas[at] = re.sub(r"(?m)^(Version: .*)$", r"\\1~before", stanza)
 status.write_text("\\n\\n".join(stanzas))
 """
-NEXT_RELEASE = """set -e
+NEXT_SOURCES = f"sed -i s/{WAY.suite}/{WAY.next_suite}/g /etc/apt/sources.list.d/*.sources"
+NEXT_RELEASE = f"""set -e
 export DEBIAN_FRONTEND=noninteractive
-sed -i s/bookworm/trixie/g /etc/apt/sources.list.d/*.sources
+{NEXT_SOURCES}
 apt-get -q update
 apt-get -qy -o Dpkg::Options::=--force-confold upgrade --without-new-pkgs
 apt-get -qy -o Dpkg::Options::=--force-confold full-upgrade
@@ -134,7 +144,8 @@ class Seen:
 def updated(web1, server, upgrade, load, digest) -> Seen:
     """Updates of the server itself and of OpenSSL, which Python and much else uses, under load."""
     seen = Seen()
-    web1.check_output("python3 -c %s postgresql-15 libssl3", FORGET)
+    upgrade()  # what the archive has brought since the image was made is not counted
+    web1.check_output(f"python3 -c %s postgresql-{WAY.old} {WAY.openssl}", FORGET)
     seen.before = running(web1, server)
     seen.said["plan"] = upgrade("--check").stdout
     with load() as loaded:
@@ -146,17 +157,17 @@ def updated(web1, server, upgrade, load, digest) -> Seen:
 
 def running(web1: Host, server: Server) -> dict[str, str]:
     """The processes of the slot and of PostgreSQL."""
-    units = {"slot": server.slot(), "caddy": "caddy", "postgresql": "postgresql@15-main"}
+    units = {"slot": server.slot(), "caddy": "caddy", "postgresql": f"postgresql@{WAY.old}-main"}
     show = "systemctl show --property=MainPID --value "
     return {name: web1.check_output(show + unit) for name, unit in units.items()}
 
 
 @pytest.fixture(scope="session")
 def next_release(updated: Seen, web1: Host, server: Server, playbook) -> Seen:
-    """Debian 13 in the place of Debian 12, by hand, as docs/upgrades.md says; and a reboot."""
+    """The next release of the system, by hand, as docs/upgrades.md says; and a reboot."""
     seen = Seen()
     seen.before = {"live": server.live()}
-    web1.check_output("sed -i s/bookworm/trixie/g /etc/apt/sources.list.d/*.sources")
+    web1.check_output(NEXT_SOURCES)
     seen.said["update"] = playbook("playbooks/upgrade.yml", fails=True).stdout
     web1.check_output(NEXT_RELEASE)
     testhosts("stop", "web1")
@@ -169,7 +180,7 @@ def provisioned(next_release: Seen, playbook, server: Server, load) -> Seen:
     """site.yml on the new system, first with a version that would be an empty cluster."""
     seen = Seen()
     seen.before = {"live": server.live()}
-    seen.said["refused"] = playbook("site.yml", fails=True, postgresql_version=17).stdout
+    seen.said["refused"] = playbook("site.yml", fails=True, postgresql_version=int(WAY.new)).stdout
     with load() as loaded:
         seen.said["site"] = playbook("site.yml").stdout
         seen.load = loaded.end()
@@ -178,7 +189,7 @@ def provisioned(next_release: Seen, playbook, server: Server, load) -> Seen:
 
 @pytest.fixture(scope="session")
 def upgraded(provisioned: Seen, upgrade, web1: Host) -> Seen:
-    """PostgreSQL 17 in the place of 15."""
+    """PostgreSQL's version of the new system in the place of the old one's."""
     seen = Seen()
     seen.said["plan"] = upgrade("--check", postgresql="latest").stdout
     seen.said["upgrade"] = upgrade(postgresql="latest").stdout

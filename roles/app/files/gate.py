@@ -4,10 +4,12 @@
 Exits 0 after consecutive answers 200 from the slot, 1 once its process is gone. systemd's
 TimeoutStartSec= is the limit, so no clock is read here. The last answer is left in <colour>.answer
 for the report of a refusal. It stands alone: a slot that starts again must not depend on a program
-that a deploy is just replacing.
+that a deploy is just replacing. It runs as root, so it takes nothing from the release's environment
+or directory but the manifest, which root wrote.
 """
 
 import http.client
+import json
 import os
 import socket
 import sys
@@ -16,6 +18,7 @@ from pathlib import Path
 
 READY_ANSWERS_IN_A_ROW = 2
 LOOK_EVERY = 0.05
+HOME = Path(__file__).resolve().parent.parent
 
 
 def gate(run_dir: Path, colour: str) -> int:
@@ -24,10 +27,10 @@ def gate(run_dir: Path, colour: str) -> int:
     Several workers hang below a parent that starts dead ones again, for ever: the slot is given up
     when as many have died as there should be.
     """
-    path = os.environ.get("PERGOLA_HEALTH_PATH", "/")
-    domain = os.environ.get("PERGOLA_DOMAIN", "localhost")
+    manifest = json.loads((HOME / "slots" / colour / "release.json").read_text())
+    path, domain = manifest["health_path"], manifest["domain"]
     process = Path("/proc") / os.environ["MAINPID"]
-    workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
+    workers = int(manifest["workers"])
     seen: set[str] = set()
     answers = 0
     while True:

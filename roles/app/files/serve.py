@@ -9,10 +9,15 @@ browser's EventSource connects again, to the next release; a WebSocket is closed
 by Uvicorn, but stays for a moment: a proxy that could not deliver a message passes nothing more on.
 All else is Uvicorn's own: a response under way is finished.
 
+A request's body may take as long as it likes while it comes. A client that sends nothing of it for
+PERGOLA_UPLOAD_IDLE_SECONDS gets 408, and for the application it has disconnected. (Uvicorn would
+wait for ever, and Caddy only knows a limit for the whole body.)
+
 Needs Uvicorn and the standard library, and works with any of Uvicorn's HTTP implementations.
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -22,8 +27,11 @@ import uvicorn
 
 LINGER = 1.0  # seconds
 FAREWELL = 0.5  # seconds
+UPLOAD_IDLE = float(os.environ.get("PERGOLA_UPLOAD_IDLE_SECONDS", "60"))  # seconds
 
 CLOSE = (b"connection", b"close")
+TEXT = (b"content-type", b"text/plain; charset=utf-8")
+STOOD_STILL = b"408 Request Timeout: the upload stood still for too long\n"
 EVENT_STREAM = b"text/event-stream"
 END = {"type": "http.response.body", "body": b"", "more_body": False}
 # What the code below uses of Uvicorn's protocol classes.
@@ -39,7 +47,9 @@ EXPECTED = {
 }
 
 Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class Drain:
@@ -51,7 +61,7 @@ class Drain:
 
     draining = False  # of all connections, as a process has one server
 
-    app: Callable[..., Awaitable[None]]
+    app: Application
     cycle: Any
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
@@ -95,7 +105,7 @@ class Drain:
         else:  # meanwhile it became a WebSocket
             protocol.shutdown()
 
-    async def run(self, scope: Message, receive: object, send: Send) -> None:
+    async def run(self, scope: Message, receive: Receive, send: Send) -> None:
         """Run the application for one request, and look at what it sends."""
         ended = False
 
@@ -123,6 +133,8 @@ class Drain:
                 if Drain.draining:
                     end()
 
+        if has_body(scope):
+            return await Upload(self.application, receive, watched).run(scope)
         return await self.application(scope, receive, watched)
 
     async def finish(self, send: Send) -> None:
@@ -134,6 +146,52 @@ class Drain:
         except Exception:  # such as a content-length that is not reached
             self.transport.close()
         timer.cancel()
+
+
+class Upload:
+    """One request with a body, given up when its client stands still in the middle of it."""
+
+    def __init__(self, application: Application, receive: Receive, send: Send) -> None:
+        self.application, self.receive, self.send = application, receive, send
+        self.coming = True  # there is more of the body
+        self.answered = False  # the application has begun its answer
+        self.given_up = False
+
+    async def run(self, scope: Message) -> None:
+        try:
+            await self.application(scope, self.next, self.answer)
+        except Exception:
+            if not self.given_up:
+                raise
+            # It is told that the client has gone, and that is what most applications raise then.
+
+    async def next(self) -> Message:
+        """What the application waits for; only that time counts, not what it takes itself."""
+        if not self.coming:
+            return await self.receive()
+        try:
+            message = await asyncio.wait_for(self.receive(), UPLOAD_IDLE)
+        except TimeoutError:
+            await self.give_up()
+            return {"type": "http.disconnect"}
+        self.coming = bool(message.get("more_body"))
+        return message
+
+    async def give_up(self) -> None:
+        self.coming, self.given_up = False, True
+        if not self.answered:
+            await self.send(
+                {"type": "http.response.start", "status": 408, "headers": [TEXT, CLOSE]}
+            )
+            await self.send({"type": "http.response.body", "body": STOOD_STILL})
+
+    async def answer(self, message: Message) -> None:
+        """What the application sends; after it was given up that goes nowhere."""
+        self.answered = True
+        if not self.given_up:
+            await self.send(message)
+        else:
+            await asyncio.sleep(0)
 
 
 class Farewell:
@@ -159,6 +217,14 @@ class LateClose:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.transport, name)
+
+
+def has_body(scope: Message) -> bool:
+    """Whether a request brings a body, by its headers."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in scope["headers"]
+    )
 
 
 def is_event_stream(headers: list[tuple[bytes, bytes]]) -> bool:

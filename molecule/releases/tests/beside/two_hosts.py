@@ -2,6 +2,7 @@
 
 import re
 import socket
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,7 +11,8 @@ import httpx
 import pytest
 import scenario
 import testinfra
-from scenario import INVENTORY, Server, address
+from losing import Catcher, Connection, asking, ended, to_its_end, verdicts
+from scenario import INVENTORY, Server, address, wait_for
 
 HOSTS = ("app1", "app2")
 BAKE = 3  # seconds
@@ -229,7 +231,9 @@ def test_a_server_that_is_lost_half_way_brings_the_other_back(pair, before):
         with cable_pulled("app2"):
             said = deploy.result()
 
-    assert "app2: could not be reached" in said
+    (verdict,) = verdicts(said)
+    assert " has an unknown outcome. app2: could not be reached again within 5 s" in verdict
+    assert f"app1 serves {before} app2 does not answer, so what it serves is unknown" in verdict
     assert pair.answers("app1") == pair.answers("app2") == before
     assert pair.servers["app1"].ledger()[-1]["outcome"] == "returned"
     # What app2 could not be told is made up for by the next deploy.
@@ -237,6 +241,56 @@ def test_a_server_that_is_lost_half_way_brings_the_other_back(pair, before):
     after = pair.live()["app1"]
     assert after != before
     pair.is_whole(after)
+
+
+@pytest.mark.parametrize("hooked", [False, True], ids=["without hooks", "with hooks"])
+def test_servers_whose_connections_are_lost_in_every_phase_change_together(
+    pair, before, hooked, tmp_path
+):
+    app1, app2 = (server.host for server in pair.servers.values())
+    losses = {"prepare": app2, "migrate": app1, "gate": app2}
+    losses |= dict.fromkeys(("switch", "bake", "drain"), app2)
+    more = {"app_migrate_command": "sleep 2", "app_bake_seconds": BAKE}
+    if hooked:
+        more["release_hooks_dir"] = str(tmp_path)
+        for phase in losses:
+            (tmp_path / f"before_{phase}.yml").write_text("- ansible.builtin.meta: noop\n")
+    catchers = {host: Catcher(host, "pair", flipped=False) for host in (app1, app2)}
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path is short
+        connection = Connection(folder)
+        caught = {
+            host: catcher.prepare([phase for phase in losses if losses[phase] is host])
+            for host, catcher in catchers.items()
+        }
+        run = pair.playbook.start(
+            "playbooks/deploy.yml",
+            "--tags=release",
+            inventory=pair.inventory,
+            **{**more, **connection.settings, "release_reconnect_seconds": 60},
+        )
+        try:
+            with to_its_end(run):
+                for phase, host in losses.items():
+                    caught[host](phase)
+                    connection.cut()  # to both
+                    waiting = asking(host, "pair")
+                    wait_for(
+                        "the run's return",
+                        lambda: run.poll() is not None or asking(host, "pair") > waiting,  # noqa: B023
+                    )
+                    assert run.poll() is None, ended(run)
+                    host.check_output("rm /run/caught")
+                code, said = ended(run)
+        finally:
+            for catcher in catchers.values():
+                catcher.end()
+    after = pair.live()["app1"]
+    assert code == 0, said
+    assert after != before
+    assert said.count(f"{after} is live on app1, app2.") == 1
+    pair.is_whole(after)
+    for server in pair.servers.values():
+        assert [line["outcome"] for line in server.ledger() if line["to"] == after] == ["live"]
 
 
 def test_schedules_run_on_the_first_server_only_and_go_with_a_rollback(pair, before):

@@ -134,7 +134,7 @@ def test_mirror_list_of_this_machine_is_resolved(tmp_path):
     listing = tmp_path / "mirrors.txt"
     listing.write_text(f"{MAIN}\tpriority:1\nhttp://second.example.test\n")
     assert apt_sources.resolve_uri(f"mirror+file:{listing}") == MAIN
-    assert apt_sources.resolve_uri("mirror+file:/nonexistent") is None
+    assert apt_sources.resolve_uri(f"mirror+file:{tmp_path}/lacking") is None
     assert apt_sources.resolve_uri("cdrom:[Debian]/") is None
     assert apt_sources.resolve_uri("file:///srv/mirror") is None
 

@@ -56,9 +56,10 @@ def test_sudo_hands_on_the_settings_only(monkeypatch):
     assert started[0][-2:] == ["list", "--json"]
 
 
-def test_failed_program_shows_what_it_said():
-    with pytest.raises(HostsError, match=r"(?s)`ls /nonexistent` failed \(2\):.*nonexistent"):
-        shell.run("ls", "/nonexistent")
+def test_failed_program_shows_what_it_said(tmp_path):
+    lacking = tmp_path / "lacking"
+    with pytest.raises(HostsError, match=rf"(?s)`ls {lacking}` failed \(2\):.*cannot access"):
+        shell.run("ls", lacking)
 
 
 def test_lock_is_exclusive(tmp_path):

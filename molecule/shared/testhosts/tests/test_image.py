@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from testhosts import image, suites
+from testhosts import apt_sources, image, suites
 from testhosts.image import Ingredients, keyring_files
 from testhosts.settings import Settings
 
@@ -26,7 +26,7 @@ def settings(tmp_path, monkeypatch):
     """No image is really built: an empty folder takes its place."""
     monkeypatch.setattr(image, "collect", lambda suite, settings: ingredients())
     monkeypatch.setattr(image, "build", lambda suite, _, target, log: target.mkdir(parents=True))
-    monkeypatch.setattr(image, "customise", lambda root, _: None)
+    monkeypatch.setattr(image, "customise", lambda root, suite, _: None)
     return Settings.read({"TESTHOSTS_STATE": str(tmp_path)})
 
 
@@ -83,3 +83,21 @@ def test_garbage_is_old_and_unused_or_half_built(settings):
 )
 def test_files_of_a_signed_by_field(signed_by, files):
     assert keyring_files(signed_by) == [Path(file) for file in files]
+
+
+@pytest.mark.parametrize(("name", "file"), [("24.04", "ubuntu.sources"), ("13", "system.sources")])
+def test_an_image_has_the_sources_of_its_distribution(tmp_path, monkeypatch, name, file):
+    """Ubuntu's in Ubuntu's file and without universe, which the roles must switch on."""
+    monkeypatch.setattr(image, "run", lambda *command: None)
+    monkeypatch.setattr(image.os, "chown", lambda *_: None)
+    for folder in ("etc/apt/sources.list.d", "etc/sudoers.d", "etc/ssh", f"home/{image.USER}"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "etc/apt/sources.list").write_text("deb file:/tmp/build x main\n")
+    (tmp_path / "etc/apt/sources.list.d/0000build.sources").write_text("Types: deb\n")
+    suite = suites.find(name)
+    sources = apt_sources.render(suite, apt_sources.Archive("http://a.example", "http://s.example"))
+    image.customise(tmp_path, suite, ingredients(sources=sources))
+    assert not (tmp_path / "etc/apt/sources.list").exists()
+    assert [path.name for path in (tmp_path / "etc/apt/sources.list.d").iterdir()] == [file]
+    text = (tmp_path / "etc/apt/sources.list.d" / file).read_text()
+    assert text.count("Components: main\n") == 2

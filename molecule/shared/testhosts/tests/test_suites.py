@@ -9,6 +9,7 @@ from testhosts.shell import HostsError
     [
         ("13", "trixie"),
         ("12", "bookworm"),
+        ("forky", "forky"),
         ("24.04", "noble"),
         ("26.04", "resolute"),
         ("Noble", "noble"),
@@ -27,7 +28,10 @@ def test_unknown_suite_names_the_known_ones():
     ("os_release", "codename"),
     [
         ({"ID": "debian", "VERSION_ID": "12"}, "trixie"),
-        ({"ID": "ubuntu", "ID_LIKE": "debian", "VERSION_ID": "26.04"}, "noble"),
+        ({"ID": "ubuntu", "ID_LIKE": "debian", "VERSION_ID": "24.04"}, "noble"),
+        ({"ID": "ubuntu", "ID_LIKE": "debian", "VERSION_ID": "26.04"}, "resolute"),
+        ({"ID": "ubuntu", "ID_LIKE": "debian", "VERSION_ID": "25.10"}, "noble"),
+        ({"ID": "neon", "ID_LIKE": "ubuntu debian", "UBUNTU_CODENAME": "resolute"}, "resolute"),
         ({"ID": "linuxmint", "ID_LIKE": "ubuntu debian"}, "noble"),
         ({"ID": "raspbian", "ID_LIKE": "debian"}, "trixie"),
     ],

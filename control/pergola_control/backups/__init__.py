@@ -1,0 +1,1 @@
+"""Whose backups there are, and by which key, by what all hosts know before a change."""

@@ -1,0 +1,1 @@
+"""Whether a command does what was typed."""

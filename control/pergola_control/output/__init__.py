@@ -1,0 +1,1 @@
+"""What a run prints: the words, the summary, the terminal's last line."""

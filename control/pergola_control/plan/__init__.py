@@ -1,0 +1,1 @@
+"""What a deploy would change on a host, told before it does."""

@@ -1,0 +1,107 @@
+"""The plan as text."""
+
+import posixpath
+import tarfile
+import zlib
+from pathlib import Path
+
+from pergola_control.plan.differences import (
+    by_name,
+    environment_lines,
+    setting_lines,
+    unit_lines,
+    work_lines,
+)
+from pergola_control.plan.history import History, commit_lines, history_of
+from pergola_control.plan.migrations import migration_lines
+from pergola_control.plan.order import Live, Order, described, short
+from pergola_control.plan.packages import LOCKS, Lock, package_lines
+from pergola_control.refusal import RefusalError
+from pergola_control.source.settings import Settings
+
+LABEL_WIDTH = 13
+
+
+def plan_of(settings: Settings, order: Order) -> str:
+    """The plan as text."""
+    app, new, live = order["app"], order["new"], order["live"]
+    where = f"{app} on {order['host']}"
+    if live and live["id"] == new["id"]:
+        return f"{where}: {short(new)} is live already: {of_the_same(live, order)}"
+    paths, lock = contents(Path(new["archive"]), LOCKS[new["installer"]])
+    history = history_of(settings, live, new) if live else ""
+    was = live or Live()
+    works = {
+        "processes": (by_name(was.get("processes")), by_name(new.get("processes"))),
+        "schedules": (by_name(was.get("schedules")), by_name(new.get("schedules"))),
+    }
+    changed_works = {kind: work_lines(*both) for kind, both in works.items()}
+    changed_settings = setting_lines(live, new)
+    more_differs = bool(changed_settings or any(changed_works.values()))
+    sections = {
+        "commits": commit_lines(history, live, new) if live else [f"+ {described(new)}"],
+        "packages": package_lines(lock_of(live, history, lock.project) if live else None, lock),
+        "migrations": migration_lines(history, live, new, paths),
+        "environment": environment_lines(live, new, more_differs),
+        "settings": changed_settings,
+        **changed_works,
+        "units": unit_lines(app, live is None, *works["processes"]),
+    }
+    head = f"{live['id']} -> {new['id']}" if live else f"first deploy; it makes {new['id']}:"
+    lines = [f"{where}: {head}"]
+    for label, found in sections.items():
+        for number, line in enumerate(found or ["none"]):
+            lines.append(f"  {'' if number else label:{LABEL_WIDTH}}{line}")
+    return "\n".join(map(printable, lines))
+
+
+def of_the_same(live: Live, order: Order) -> str:
+    """What a deploy of the live release does: its slot may run from files that have changed."""
+    files = order.get("files") or []
+    if not files and live.get("current", True):
+        return "a deploy would change nothing"
+    names = ", ".join(posixpath.basename(path) for path in files)
+    why = f"{names} would be written" if names else "its units are newer than its process"
+    return f"{why}, and {order['app']}@<slot> starts again beside the old one"
+
+
+def lock_of(live: Live, history: History | str, project: str) -> Lock:
+    """The live release's lock; its groups are told by the new release's project at worst."""
+    if isinstance(history, History):
+        project = history.read(history.before, "pyproject.toml") or project
+    return Lock(live.get("lock_name") or "", live.get("lock") or "", project)
+
+
+def contents(path: Path, lock: str) -> tuple[list[str], Lock]:
+    """An archive's files, and the lock at its top."""
+    try:
+        with tarfile.open(path) as archive:
+            paths = [member.name for member in archive if member.isfile()]
+            texts = {name: text_of(archive, name) for name in (lock, "pyproject.toml")}
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise RefusalError(
+            f"The release's archive cannot be read: {error}.",
+            "release_cache_dir",
+            "run again: an archive that is missing or damaged is made again",
+        ) from None
+    if lock not in paths:
+        raise RefusalError(
+            f"The release's archive has no {lock}.",
+            "app_build_command",
+            "let the build keep it: servers install from it",
+        )
+    return paths, Lock(lock, texts[lock], texts["pyproject.toml"])
+
+
+def text_of(archive: tarfile.TarFile, name: str) -> str:
+    """The text of an archive's file, empty if it has none of that name."""
+    try:
+        file = archive.extractfile(name)
+    except KeyError:
+        file = None
+    return file.read().decode(errors="replace") if file else ""
+
+
+def printable(line: str) -> str:
+    """A line without what a terminal obeys: a commit's subject or a path may hold it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in line).rstrip()

@@ -1,0 +1,1 @@
+"""Whether the settings of an environment are what the roles take."""

@@ -1,0 +1,68 @@
+"""Make the archive of one release from an app's source, on the control node.
+
+The source is a git URL, a local clone or a plain directory. The archive holds one commit (or the
+directory's files as they are), is the same byte for byte whenever it is made from the same input,
+and is kept in a cache, so that deploying a commit again neither fetches nor builds anything twice.
+
+Prints one JSON object on stdout. Whatever the user can fix ends as text on stderr and exit 1:
+what is wrong, which setting it is, and what to do next.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pergola_control.programs import text
+from pergola_control.refusal import refusals_told
+from pergola_control.source.archives import archive_path, locked, made, prune, reusable
+from pergola_control.source.pins import installer_of
+from pergola_control.source.settings import WORKING_TREE, Settings, checked
+from pergola_control.source.versions import resolved
+
+
+def release_of(settings: Settings, plan: bool) -> dict[str, object]:
+    """Resolve the version and, unless it is only planned, provide its archive."""
+    with locked(settings.room):
+        release, warnings = resolved(settings)
+        result: dict[str, object] = {
+            "id": f"{release.short}-{settings.config_digest[:8]}",
+            "commit": release.commit,
+            "version": settings.version,
+            "describe": release.describe,
+            "date": release.date,
+            "source": text(settings.source.encode()),
+        }
+        if plan:
+            return result | {"installer": installer_of(release.read), "warnings": warnings}
+        path = archive_path(settings, release)
+        archive = reusable(path) or made(settings, release, path)
+        prune(settings.room, path)
+        return result | archive.result | {"warnings": warnings + archive.warnings}
+
+
+def parsed(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser("source", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--app", required=True, help="the app's name, a directory of the cache")
+    parser.add_argument("--source", required=True, help="git address, clone or directory")
+    parser.add_argument(
+        "--version", default="HEAD", help=f"tag, branch, commit or {WORKING_TREE} (default: HEAD)"
+    )
+    parser.add_argument("--commit", default="", help="the commit that the version is known to be")
+    parser.add_argument("--subdirectory", default="", help="where the app is in its source")
+    parser.add_argument("--build", default="", help="shell command run in the fresh checkout")
+    parser.add_argument("--config-digest", required=True, help="hex digest of the environment")
+    parser.add_argument("--cache", required=True, type=Path, help="directory for archives, mirrors")
+    parser.add_argument("--plan", action="store_true", help="only resolve: no archive, no build")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print the release as JSON, or what keeps it from being made."""
+    given = vars(parsed(argv))
+    plan = given.pop("plan")
+    os.umask(0o022)
+    with refusals_told():
+        print(json.dumps(release_of(checked(Settings(**given)), plan)))

@@ -1,0 +1,86 @@
+"""One commit of a repository, with its submodules."""
+
+import posixpath
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pergola_control.git import git_raw
+from pergola_control.programs import some, text
+from pergola_control.refusal import RefusalError
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of a repository, seen from a subdirectory of it ("" for all of it)."""
+
+    repository: Path
+    commit: str
+    subdirectory: str
+    describe: str
+    date: str
+    time: int
+    inside: tuple[tuple[str, "Commit"], ...] = ()  # submodules, by their paths in the release
+    undeclared: tuple[str, ...] = ()  # what looks like one, but .gitmodules does not have
+
+    @property
+    def short(self) -> str:
+        """The first part of the release id: 12 characters."""
+        return self.commit[:12]
+
+    def read(self, name: str) -> str | None:
+        """The text of a file at the top of the release, None if there is none."""
+        path = posixpath.join(self.subdirectory, name)
+        done = git_raw(self.repository, "cat-file", "blob", f"{self.commit}:{path}")
+        return None if done.returncode else done.stdout.decode(errors="replace")
+
+    def copy_to(self, target: Path) -> None:
+        """Extract the commit's files into an empty directory."""
+        with tempfile.TemporaryFile() as stream:
+            done = git_raw(
+                self.repository,
+                "archive",
+                "--format=tar",
+                f"{self.commit}:{self.subdirectory}",
+                stdout=stream,
+            )
+            if done.returncode:
+                raise RefusalError(
+                    f"git archive failed: {text(done.stderr)}",
+                    "app_version",
+                    "fix what git says (`git fsck` in the repository finds damage)",
+                )
+            stream.seek(0)
+            extract(stream, target)
+        for path, submodule in self.inside:
+            (target / path).mkdir(parents=True, exist_ok=True)
+            submodule.copy_to(target / path)
+
+    def warnings(self) -> list[str]:
+        """What the commit names but an archive of it does not hold."""
+        found = [] if not self.undeclared else [
+            "Repositories inside the repository that .gitmodules does not name are not in this "
+            f"release: {some(self.undeclared)}."
+        ]  # fmt: skip
+        return found + [warning for _, inside in self.inside for warning in inside.warnings()]
+
+
+def extract(stream: IO[bytes], target: Path) -> None:
+    """Extract git's tar; a refusal for names that could be written outside of the directory."""
+    with tarfile.open(fileobj=stream) as archive:
+        members = archive.getmembers()
+        links = {member.name for member in members if member.issym()}
+        for member in members:
+            parts = member.name.split("/")
+            below = {"/".join(parts[:i]) for i in range(1, len(parts))}
+            if member.name.startswith("/") or ".." in parts or below & links:
+                raise RefusalError(
+                    f"The commit holds an impossible path: {member.name!r}.",
+                    "app_version",
+                    "look at that commit before using it: git itself does not write such paths",
+                )
+        # The members were checked above; older 3.11 releases have no filters.
+        options = {"filter": "fully_trusted"} if hasattr(tarfile, "data_filter") else {}
+        archive.extractall(target, members, **options)  # type: ignore[arg-type] # noqa: S202

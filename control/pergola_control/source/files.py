@@ -1,0 +1,79 @@
+"""The files of a directory: which there are, and what they hold."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pergola_control.programs import some
+from pergola_control.refusal import RefusalError
+
+LFS_POINTER = b"version https://git-lfs."
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """Everything below a directory; links are not followed."""
+    for directory, names, files in os.walk(root):
+        yield from (Path(directory, name) for name in (*names, *files))
+
+
+def plain_paths(root: Path, left_out: frozenset[str]) -> tuple[str, ...]:
+    """Every file and link below a directory, without the names left out; relative and sorted."""
+    found = []
+    for directory, names, files in os.walk(root):
+        names[:] = [name for name in names if name not in left_out]
+        links = [name for name in names if (Path(directory) / name).is_symlink()]
+        found += [Path(directory, name).relative_to(root).as_posix() for name in (*files, *links)]
+    return tuple(sorted(found))
+
+
+def tree_digest(root: Path, paths: Sequence[str]) -> str:
+    """`tree-` and the SHA-256 over every path, its kind, and its content."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        kind, content = fingerprint(root / path)
+        digest.update(b"%s\0%s\0%s\0" % (os.fsencode(path), kind.encode(), content.encode()))
+    return f"tree-{digest.hexdigest()}"
+
+
+def fingerprint(path: Path) -> tuple[str, str]:
+    """A file's kind (link, x or file) and the digest of its content or target."""
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        return "link", hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
+    if not stat.S_ISREG(status.st_mode):
+        raise special_file(path.name)
+    with path.open("rb") as file:
+        return kind_of(status.st_mode), hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def kind_of(mode: int) -> str:
+    """Only whether the owner may execute a file is kept of its mode."""
+    return "x" if mode & stat.S_IXUSR else "file"
+
+
+def special_file(path: str) -> RefusalError:
+    """The refusal of a socket, pipe or device."""
+    return RefusalError(
+        f"{path} is no file, directory or link: an archive cannot hold it.",
+        "app_source",
+        "remove it (or let app_build_command remove it)",
+    )
+
+
+def lfs_warnings(root: Path) -> list[str]:
+    """A warning when files are only pointers to large files."""
+    pointers = []
+    for path in walk(root):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_size < 1024:
+            with path.open("rb") as file:
+                if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                    pointers.append(path.relative_to(root).as_posix())
+    if not pointers:
+        return []
+    return [
+        "These files are only Git LFS pointers, not their content (install git-lfs here and run "
+        f"`git lfs fetch`): {some(sorted(pointers))}."
+    ]

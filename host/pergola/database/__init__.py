@@ -1,0 +1,1 @@
+"""The PostgreSQL server of this host: its settings, its databases and their roles."""

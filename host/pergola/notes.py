@@ -1,0 +1,82 @@
+"""What several nouns read, or one leaves for another: such a document stands here once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pergola.documents import Form
+
+# -- services that run what an update has replaced: upgrade notes them, status tells of them -------
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """The services that should be restarted, each with the run that it was noted in."""
+
+    services: dict[str, str]
+
+
+REPLACED_FILE = Path("/run/pergola/replaced.json")
+REPLACED = Form(Replaced)
+
+
+# -- a restore at work, or one that was cut off: backup notes it, status tells of it ---------------
+
+
+@dataclass(kw_only=True)
+class Restore:
+    """What others ask of one.
+
+    `kind`: restore or undo; `words`: to what; `began`: as `people.stamp` says it; `says`: why it
+    could not be brought to its end, and what to do.
+    """
+
+    kind: str
+    words: str
+    began: str
+    says: str = ""
+
+
+RESTORE_FILE = Path("/var/lib/pergola/restore.json")
+RESTORE = Form(Restore)
+
+
+# -- a host's backups: role backup writes it, backup goes by it, status asks the repositories ------
+
+
+@dataclass(frozen=True)
+class BackupRepository:
+    """A repository of pgBackRest: its number, where it is, whether this host backs up to it.
+
+    One in this host's file system has a path.
+    """
+
+    number: int
+    name: str
+    local: bool
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class BackupSettings:
+    """The stanza, PostgreSQL's major version, and the repositories.
+
+    `protected_days`: how long what vanishes from another server's copies can be put back.
+    """
+
+    stanza: str
+    version: int
+    repositories: tuple[BackupRepository, ...]
+    protected_days: int = 7
+
+    @property
+    def local(self) -> list[BackupRepository]:
+        """The repositories that this host makes backups to; others fetch theirs."""
+        return [repository for repository in self.repositories if repository.local]
+
+    def name_of(self, number: int) -> str:
+        """The name of a repository."""
+        return next(one.name for one in self.repositories if one.number == number)
+
+
+BACKUP_FILE = Path("/etc/pergola/backup.json")
+BACKUP = Form(BackupSettings)

@@ -1,0 +1,182 @@
+"""What is written down of an application on its host: how, of what, when and by whom.
+
+/srv/<app>/settings.json                how releases are made here
+/srv/<app>/releases/<id>/release.json   the manifest: what one is made of, but for secrets
+/srv/<app>/ledger.jsonl                 a line for each thing that was done
+<live or /run>/maintenance.json         whose the maintenance page is
+/run/<app>/deploy.json                  who has the lock (see pergola.lock)
+
+Form 0 has no number. Up to commit a8c6ce6 a ledger line named its release `release`, a failure had
+the outcome `failed`, migrations had lines of their own, and settings knew neither database nor
+lock. The first documents of form 1 have no number yet either.
+"""
+
+from dataclasses import dataclass, field, fields
+
+from pergola.documents import Form, Json
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process beside the workers. `overlap`: it may run beside the next release's."""
+
+    name: str
+    command: str = ""
+    overlap: bool = False
+    drain_seconds: int | str = 30
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A command at certain times; not every host of an application may run it."""
+
+    name: str
+    command: str = ""
+    on_calendar: str = ""
+    persistent: bool = True
+    random_delay_seconds: int | str = 0
+    timeout_seconds: int | str = 3600
+    suspended: bool = False
+    every_host: bool = False
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a release is made of: its commit, and the settings that are part of it.
+
+    `installer`: uv-lock or requirements. `environment_names`: of variables, secret or not.
+    """
+
+    id: str = ""
+    commit: str = ""
+    describe: str = ""
+    date: str = ""
+    installer: str = ""
+    python: str = ""
+    subdirectory: str = ""
+    build_command: str = ""
+    asgi: str = ""
+    workers: int = 1
+    uvicorn_options: list[str] = field(default_factory=list)
+    domain: str = "localhost"
+    health_path: str = "/"
+    migrate_command: str = ""
+    static_dir: str = ""
+    static_command: str = ""
+    project_install_options: list[str] = field(default_factory=list)
+    backward_compatible: bool = False
+    processes: list[Process] = field(default_factory=list)
+    schedules: list[Schedule] = field(default_factory=list)
+    environment_names: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How releases are made on this host: role release's __release_settings.
+
+    `host`: the name by which people know it. `user`, `build_user`: accounts. `database`: libpq's
+    description of it; empty: it has none; None: an earlier Pergola's settings, which did not say.
+    `migrate_limits`: settings of PostgreSQL's for migrations, in seconds. `build_sandbox`: lines of
+    the unit that builds.
+    """
+
+    host: str = ""
+    user: str = ""
+    build_user: str = ""
+    uv: str = ""
+    python: str = ""
+    keep: int = 2
+    disk_free_mb: int = 0
+    lock_seconds: int = 900
+    unconnected_seconds: int = 180
+    build_sandbox: Json = field(default_factory=dict)
+    prepare_timeout_seconds: int = 600
+    migrate_timeout_seconds: int = 600
+    migrate_limits: dict[str, int] = field(default_factory=dict)
+    database: str | None = None
+    schema_query: str = ""
+    backup_command: str = ""
+    after_units: list[str] = field(default_factory=list)
+    runs_schedules: bool = True
+    bake_seconds: int = 0
+    bake_error_percent: float = 5.0
+    access_log: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Something that was done to the release `to`.
+
+    `time`: in UTC. `action`: deploy, rollback, found, drain, run. `outcome`: live, refused,
+    returned (it had been live), killed, or how a command ended. `schema`: revisions before and
+    after, each None without one; None: not noted. `seconds`: by phase.
+    """
+
+    time: str = ""
+    action: str = "?"
+    outcome: str = "?"
+    who: str = ""
+    to: str = ""
+    commit: str = ""
+    from_: str | None = None
+    schema: tuple[str | None, str | None] | None = None
+    backward_compatible: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+    baked: dict[str, int] | None = None
+    phase: str = ""
+    reason: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Who turned on the maintenance page, and until when (seconds since 1970; None: until off)."""
+
+    who: str = ""
+    until: float | None = None
+
+
+@dataclass
+class Holder:
+    """Who has a lock; `until` and `unconnected_until` are seconds since the boot.
+
+    `shared`: what the phases of a deploy tell each other.
+    """
+
+    run: str = ""
+    who: str = "somebody"
+    what: str = "a deploy"
+    since: str = "?"
+    phase: str = ""
+    pid: int = 0
+    connection: list[int] = field(default_factory=list)
+    until: float = 0
+    unconnected_until: float = 0
+    shared: Json = field(default_factory=dict)
+
+
+def as_it_is(found: Json) -> Json:
+    return found
+
+
+def line_of_first_form(found: Json) -> Json:
+    line = {**found, "to": found.get("to") or found.get("release", "")}
+    if found.get("outcome") == "failed":
+        # Its own action was the phase, and requests had not been switched.
+        line |= {"outcome": "refused", "phase": found.get("action", "?"), "action": "deploy"}
+    return line
+
+
+def with_shared(found: Json) -> Json:
+    """What an earlier Pergola wrote: there stood what the phases share beside all the rest."""
+    own = {one.name for one in fields(Holder)}
+    beside = {name: value for name, value in found.items() if name not in own}
+    return {**found, "shared": beside}
+
+
+MANIFEST = Form(Manifest, 1, {0: as_it_is}, unnumbered=0)
+SETTINGS = Form(Settings, 1, {0: as_it_is}, unnumbered=0)
+RARE = ("schema", "baked", "phase", "reason", "command")
+LINE = Form(Line, 1, {0: line_of_first_form}, unnumbered=0, sparse=RARE)
+PAGE = Form(Page)
+HOLDER = Form(Holder, 1, {0: with_shared}, unnumbered=0)

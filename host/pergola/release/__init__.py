@@ -1,0 +1,1 @@
+"""The releases of one application: deployed, gone back to, listed, looked into."""

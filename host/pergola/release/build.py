@@ -1,0 +1,155 @@
+"""Prepare: unpack the archive, build the virtual environment, collect the static files, seal it."""
+
+import os
+import shutil
+from dataclasses import dataclass, field, replace
+
+from pergola.errors import PergolaError
+from pergola.records import MANIFEST, Manifest
+from pergola.release import tree
+from pergola.release.accounts import end_all_of
+from pergola.release.commands import environment_text
+from pergola.release.packages import Packages
+from pergola.release.releases import Releases
+from pergola.release.workshop import Workshop
+from pergola.system import account_of, persist, write
+
+MEGABYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Ordered(Manifest):
+    """What role release wants a release made of: with the values that no manifest has."""
+
+    environment: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    credentials: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def public(self) -> Manifest:
+        """What anybody may know of it."""
+        values = {name: getattr(self, name) for name in Manifest.__dataclass_fields__}
+        names = sorted({*self.environment, *self.secrets})
+        return replace(Manifest(**values), environment_names=names)
+
+
+class Build:
+    """One release that is being made."""
+
+    def __init__(self, releases: Releases, release: str, ordered: Ordered) -> None:
+        self.releases, self.settings, self.ordered = releases, releases.settings, ordered
+        self.target = releases.path(release)
+        self.archive = releases.home / "incoming" / f"{release}.tar.gz"
+        self.left_out: list[str] = []
+
+    def make(self) -> None:
+        """Make it; what an attempt before has left is thrown away."""
+        self.check_disk()
+        end_all_of(self.settings.build_user)
+        tree.remove(self.target)
+        shop = Workshop(self.releases, self.target)
+        self.begin(shop)
+        self.describe()
+        self.unpack(shop)
+        Packages(shop, self.ordered).install()
+        self.collect_static(shop)
+        self.seal(shop)
+        os.sync()  # a power loss must not leave a mark on files that are not there
+        write(self.target / "ready", "")
+        persist(self.target)
+
+    def check_disk(self) -> None:
+        """Refuse before anything is unpacked when the release could fill the disk."""
+        with self.archive.open("rb") as packed:
+            packed.seek(-4, os.SEEK_END)
+            unpacked = int.from_bytes(packed.read(4), "little")
+        self.refuse_without_room_for(2 * unpacked, "nothing was unpacked")
+
+    def refuse_without_room_for(self, size: int, state: str) -> None:
+        needed = size + self.settings.disk_free_mb * MEGABYTE
+        free = shutil.disk_usage(self.releases.home).free
+        if free < needed:
+            raise PergolaError(
+                f"{self.releases.home} has {free // MEGABYTE} MB free, "
+                f"this release needs {needed // MEGABYTE} MB",
+                hint="free some space (journalctl --vacuum-size=200M, apt-get clean, old files) "
+                f"or lower release_disk_free_mb; {state}",
+            )
+
+    def begin(self, shop: Workshop) -> None:
+        """Make the directories: what the build writes is in four of the build account's own.
+
+        Until the release is sealed nobody else gets into it.
+        """
+        builder = account_of(self.settings.build_user)
+        self.target.mkdir(mode=0o700)
+        os.chown(self.target, 0, builder.pw_gid)
+        self.target.chmod(0o750)
+        for path in shop.directories:
+            path.mkdir(mode=0o755)
+            os.chown(path, builder.pw_uid, builder.pw_gid)
+
+    def describe(self) -> None:
+        """Write the release's environment, credentials and manifest."""
+        ordered = self.ordered
+        environment = {
+            **ordered.environment,
+            **ordered.secrets,
+            "PERGOLA_RELEASE": ordered.id,
+            "PERGOLA_COMMIT": ordered.commit,
+            "PERGOLA_ASGI": ordered.asgi,
+            "PERGOLA_DOMAIN": ordered.domain,
+            "PERGOLA_HEALTH_PATH": ordered.health_path,
+            "PERGOLA_UVICORN_OPTIONS": " ".join(ordered.uvicorn_options),
+            "WEB_CONCURRENCY": str(ordered.workers),
+        }
+        text = environment_text(dict(sorted(environment.items())))
+        write(self.target / "environment", text, 0o640, group=self.settings.user)
+        (self.target / "credentials").mkdir(mode=0o700)
+        for name, content in ordered.credentials.items():
+            write(self.target / "credentials" / name, content, 0o600)
+        MANIFEST.write(self.target / "release.json", ordered.public)
+
+    def unpack(self, shop: Workshop) -> None:
+        with self.archive.open("rb") as packed:
+            shop.run(
+                ["tar", "--extract", "--gzip", "--no-same-owner", "--directory", shop.code],
+                "unpack the archive",
+                stdin=packed,
+            )
+
+    def collect_static(self, shop: Workshop) -> None:
+        """Bring the release's static files together; they are published when it goes live."""
+        ordered = self.ordered
+        if ordered.static_dir:
+            copy = 'test -d "$1" || { echo "there is no such directory"; exit 1; }; exec cp '
+            copy += '--recursive --no-target-directory "$1" "$2"'
+            shop.run(
+                ["sh", "-euc", copy, "sh", shop.code / ordered.static_dir, shop.assets],
+                f"copy app_static_dir '{ordered.static_dir}' of this release",
+            )
+        if ordered.static_command:
+            shop.run(
+                ["sh", "-euc", ordered.static_command],
+                "run app_static_command",
+                directory=shop.code,
+                environment={
+                    **ordered.environment,
+                    "PATH": f"{shop.venv / 'bin'}:/usr/bin:/bin",
+                    "PERGOLA_RELEASE": ordered.id,
+                    "PERGOLA_ASSETS": str(shop.assets),
+                },
+            )
+
+    def seal(self, shop: Workshop) -> None:
+        """Make all of it root's, and readable by the application only."""
+        builder, runtime = account_of(self.settings.build_user), account_of(self.settings.user)
+        end_all_of(builder.pw_name)
+        tree.remove(shop.work)
+        sizes = (tree.size(path) for path in (shop.code, shop.venv, shop.assets))
+        self.refuse_without_room_for(max(sizes), "the release was built, but not kept")
+        seal = tree.Seal(self.target, {builder.pw_uid})
+        self.left_out = seal.make("code", "venv", "assets", plain="assets")
+        (shop.venv / ".lock").unlink(missing_ok=True)  # uv's own
+        os.chown(self.target, 0, runtime.pw_gid)
+        self.target.chmod(0o750)

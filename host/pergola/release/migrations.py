@@ -1,0 +1,209 @@
+"""The migration of a release: a unit of its own, under limits, of which nothing stays behind."""
+
+import re
+import time
+
+from pergola.errors import PergolaError
+from pergola.people import last_lines
+from pergola.release.commands import (
+    NICE,
+    ended,
+    environment_text,
+    limited,
+    read_environment,
+)
+from pergola.release.migrator import Migrator
+from pergola.release.releases import Releases
+from pergola.release.units import transient
+from pergola.system import Done, attempt, systemctl, write
+
+BY_SIGNAL = 255  # how systemd-run ends when its unit was killed
+KILLED = 137  # how a shell says that
+# One that is being built at this moment is no leftover.
+UNFINISHED = r"""
+select format('%I.%I', n.nspname, c.relname)
+from pg_index i join pg_class c on c.oid = i.indexrelid
+join pg_namespace n on n.oid = c.relnamespace
+where not (i.indisvalid and i.indisready and i.indislive) and c.relkind = 'i'
+and i.indexrelid not in (select index_relid from pg_stat_progress_create_index
+                         where index_relid is not null)
+order by 1
+"""
+PREPARED = "select gid from pg_prepared_xacts where database = current_database() order by 1"
+# A URL of the application's own database, over its socket, that says who signs in.
+URL = re.compile(r"(postgres(?:ql)?(?:\+\w+)?://)([^/@:?#]+)(?::[^/@]*)?@(?=[/?]|$)")
+
+
+class Migration:
+    """One run of a release's migration. `begun`: from when on it may have changed something."""
+
+    def __init__(self, releases: Releases, release: str) -> None:
+        self.releases, self.release = releases, release
+        self.settings = releases.settings
+        self.begun = False
+        self.unit = f"{releases.app.name}-migration.service"
+        self.said: list[str] = []
+
+    def run(self, command: str) -> None:
+        """Migrate; PergolaError, in which nothing is at work any more, when that failed."""
+        # Whoever started it before is gone, or there would be no lock to come here with.
+        self.stop()
+        if not self.settings.database:
+            self.back_up()
+            self.checked(command, self.execute(command, {}))
+            return
+        migrator = Migrator(self.releases)
+        migrator.bring()
+        with migrator.alone() as holder:
+            migrator.end(but=holder)
+            self.refuse_unfinished(migrator.sql(UNFINISHED).splitlines())
+            prepared = set(migrator.sql(PREPARED).splitlines())
+            self.back_up()
+            try:
+                done = self.execute(command, self.environment(migrator))
+            finally:
+                self.stop()
+                migrator.end(but=holder)
+            left = self.left_behind(migrator, prepared)
+        self.checked(command, done, left)
+
+    def stop(self) -> None:
+        systemctl("stop", self.unit)
+        systemctl("reset-failed", self.unit)
+
+    def execute(self, command: str, environment: dict[str, str]) -> Done:
+        """Run it as the application, with the release's environment, and keep what it says."""
+        self.begun = True
+        # A file, as a value may be secret; the last one of the unit's beats those before.
+        path = self.releases.app.run_dir / "migration.environment"
+        write(path, environment_text(environment), 0o600, durable=False)
+        limit = self.settings.migrate_timeout_seconds
+        began = time.monotonic()
+        try:
+            done = attempt(
+                *transient(
+                    self.releases,
+                    self.release,
+                    [*limited(limit), "sh", "-euc", command],
+                    "--pipe",
+                    f"--unit={self.unit}",
+                    f"--nice={NICE}",
+                    "--property=TimeoutStopSec=10",
+                    files=[path],
+                ),
+                merged=True,
+            )
+        finally:
+            path.unlink(missing_ok=True)
+        if done.returncode == BY_SIGNAL and time.monotonic() - began >= limit:
+            done.returncode = KILLED
+        said = "".join(f"({line})\n" for line in self.said) + done.stdout
+        write(self.releases.path(self.release) / "migrate.log", said, 0o640)
+        return done
+
+    def environment(self, migrator: Migrator) -> dict[str, str]:
+        """What has every driver sign in as the migrations' role."""
+        own = read_environment(self.releases.path(self.release) / "environment")
+        limits = " ".join(f"-c {name}={value}s" for name, value in migrator.limits.items())
+        more = {
+            "PGUSER": migrator.role,
+            # Without a name of a database it would be the user's.
+            "PGDATABASE": own.get("PGDATABASE") or migrator.sql("select current_database()"),
+            # For a connection that names the owner nevertheless, if its driver is libpq.
+            "PGOPTIONS": " ".join(filter(None, [own.get("PGOPTIONS", ""), limits])),
+        }
+        for name, value in own.items():
+            changed = as_user(value, migrator.owner, migrator.role)
+            if changed != value:
+                more[name] = changed
+                self.said.append(
+                    f"{name} names the user {migrator.owner}; for the migration it is "
+                    f"{migrator.role}"
+                )
+        return more
+
+    def checked(self, command: str, done: Done, left: str = "") -> None:
+        """PergolaError when the migration failed, or left something that is not finished."""
+        what = f"the migration `{command}` of {self.release}"
+        if done.returncode:
+            raise PergolaError(
+                f"{what} {ended(done.returncode)}",
+                "\n".join(filter(None, [last_lines(done.stdout), left])),
+                hint="see above what it said; fix it, commit and deploy again",
+            )
+        if left:
+            raise PergolaError(
+                f"{what} says that it succeeded, but left something half-made",
+                left,
+                hint="do what is said above, fix the migration, commit and deploy again",
+            )
+
+    def left_behind(self, migrator: Migrator, prepared: set[str]) -> str:
+        """What the migration left half-made, with what removes it; empty: nothing."""
+        lines = []
+        if unfinished := migrator.sql(UNFINISHED).splitlines():
+            lines += [
+                f"IT LEFT AN INDEX THAT IS NOT FINISHED: {', '.join(unfinished)}. It answers no "
+                "query, and IF NOT EXISTS would take it for made. Before the next deploy:",
+                *map(self.drop, unfinished),
+            ]
+        for name in sorted(set(migrator.sql(PREPARED).splitlines()) - prepared):
+            lines.append(
+                f"since it began a transaction was prepared, and holds its locks: {name}. If it is "
+                f"the migration's: {self.psql}rollback prepared '{name}'\""
+            )
+        return "\n".join(lines)
+
+    def refuse_unfinished(self, indexes: list[str]) -> None:
+        """Nobody may take an index for made that an earlier migration, or a person, left."""
+        if indexes:
+            raise PergolaError(
+                f"the database has an index that was never finished: {', '.join(indexes)}",
+                "what made it was cut off in the middle: it answers no query, costs writes, and a "
+                "migration with IF NOT EXISTS would take it for made",
+                hint="nothing was migrated. Remove it, then deploy again:\n"
+                + "\n".join(map(self.drop, indexes)),
+            )
+
+    @property
+    def psql(self) -> str:
+        return f'sudo {self.releases.home}/bin/release psql -c "'
+
+    def drop(self, index: str) -> str:
+        escaped = index.replace('"', '\\"')
+        return f'  {self.psql}drop index concurrently {escaped}"'
+
+    def back_up(self) -> None:
+        """Make a point to return to, where a backup is configured."""
+        command = self.settings.backup_command
+        if not command:
+            return
+        done = attempt(
+            *limited(self.settings.migrate_timeout_seconds),
+            *("sh", "-euc", command),
+            environment={"PERGOLA_RELEASE": self.release},
+        )
+        if done.returncode:
+            how = ended(done.returncode)
+            raise PergolaError(
+                f"no backup could be made before the migration: `{command}` {how}",
+                last_lines(done.stdout + done.stderr),
+                hint="nothing was migrated; fix the backup and deploy again",
+            )
+
+
+def unfinished_indexes(releases: Releases) -> list[str]:
+    """Indexes of the application's database that were begun and are not being built any more."""
+    if not releases.settings.database:
+        return []
+    return Migrator(releases).sql(UNFINISHED).splitlines()
+
+
+def as_user(value: str, owner: str, role: str) -> str:
+    """A URL of the application's database with another user; anything else as it is."""
+    from urllib.parse import quote, unquote  # few calls need it
+
+    found = URL.match(value)
+    if not found or unquote(found[2]) != owner:
+        return value
+    return f"{found[1]}{quote(role, safe='')}@{value[found.end() :]}"

@@ -1,0 +1,140 @@
+"""Where a release is built: its directories, and commands run there as the build account."""
+
+import contextlib
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from pergola.errors import PergolaError
+from pergola.people import last_lines
+from pergola.release.releases import Releases
+from pergola.release.sandbox import KILLED, SETUP_FAILED, Sandbox
+
+HOST_ENVIRONMENT = Path("/etc/environment")
+# What a build takes over from it: proxies, private CAs, package index settings.
+PREFIXES = ("UV_", "SSL_CERT", "HTTP_", "HTTPS_", "NO_")
+# What uv or a build says, and what its reader can do about it.
+HINTS = (
+    (
+        r"lockfile .* needs to be updated|Failed to parse `uv\.lock`|Missing version field",
+        "the lock is out of date: run `uv lock`, commit, deploy again",
+    ),
+    (
+        r"[Hh]ash mismatch|hashes do not match",
+        "the index has another file than the lock was made with: make the lock again, commit, and "
+        "deploy again",
+    ),
+    (
+        r"dns error|error sending request|Failed to fetch|Connection refused|operation timed out",
+        "the server did not reach the package index: see base_http_proxy, base_python_index_url "
+        "and base_ca_certificates in settings.yml, then deploy again",
+    ),
+    (
+        r"does not satisfy Python|incompatible with the project's Python requirement"
+        r"|requires-python|Requires-Python",
+        "the server's Python is not one that requires-python in pyproject.toml allows",
+    ),
+    (r"No space left on device", "make room on the server (df -h), then deploy again"),
+)
+
+
+class Workshop:
+    """The directories of a release that is being built, and what runs in them.
+
+    They are seen as one mount, so that a command may move files from one to the other.
+    """
+
+    def __init__(self, releases: Releases, target: Path) -> None:
+        self.settings = releases.settings
+        self.code, self.venv = target / "code", target / "venv"
+        self.assets, self.work = target / "assets", target / "work"
+        self.directories = (self.code, self.venv, self.assets, self.work)
+        self.sandbox = Sandbox(releases, [target], host_environment())
+
+    @property
+    def python(self) -> str:
+        """The interpreter by its versioned name.
+
+        After the next release of the system `python3` is another one, while this one stays until
+        it is removed: a link to `python3` would break the live release at its next start.
+        """
+        return str(Path(self.settings.python).resolve())
+
+    def run(
+        self,
+        command: Sequence[object],
+        what: str,
+        *,
+        directory: Path = Path("/"),
+        environment: Mapping[str, str] | None = None,
+        text: str = "",
+        stdin: int | IO[bytes] = subprocess.DEVNULL,
+        shown: Sequence[object] = (),
+        more: Sequence[Path] = (),
+    ) -> None:
+        """Run a command as the build account, in the sandbox; PergolaError "could not `what`".
+
+        `more` it may write beside; `shown` is what a failure calls it, `text` its standard input.
+        Neither root nor the app's own account runs foreign build code, and the app cannot
+        write what it runs.
+        """
+        variables = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self.work),
+            "LANG": "C.UTF-8",
+            "UV_PYTHON": self.python,
+            "UV_PYTHON_DOWNLOADS": "never",
+            "UV_NO_PROGRESS": "1",
+            **self.sandbox.host,
+            "UV_CACHE_DIR": str(self.work / "cache"),
+            **(environment or {}),
+        }
+        began = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            if text:
+                stdin = stack.enter_context(os.fdopen(os.memfd_create("stdin"), "w+b"))
+                stdin.write(text.encode())
+                stdin.seek(0)
+            code, output = self.sandbox.run(command, directory, variables, more=more, stdin=stdin)
+        if code:
+            took = time.monotonic() - began
+            how = outcome(code, took >= self.settings.prepare_timeout_seconds)
+            raise PergolaError(
+                f"could not {what}: `{shlex.join(map(str, shown or command))}` {how}",
+                last_lines(output),
+                hint=hint(output),
+            )
+
+
+def hint(output: str) -> str:
+    """What to do about a failed build, by what it printed; "" if that is not known."""
+    text = " ".join(output.split())
+    return next((says for form, says in HINTS if re.search(form, text)), "")
+
+
+def outcome(code: int, too_long: bool) -> str:
+    """How a command in the sandbox ended, for a person."""
+    if too_long:
+        return "did not end within its time limit"
+    if code in SETUP_FAILED:
+        return f"ended with {code}; journalctl --lines 50 says what systemd could not set up"
+    if code == KILLED:
+        more = "app_build_sandbox_overrides: {MemoryMax: …} allows more"
+        return f"ended with {code}, or was killed; if it took too much memory: {more}"
+    return f"ended with {code}"
+
+
+def host_environment(path: Path = HOST_ENVIRONMENT) -> dict[str, str]:
+    """What the host's own settings say to programs that fetch something."""
+    found = {}
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_text().splitlines():
+            name, equals, value = line.strip().removeprefix("export ").partition("=")
+            if equals and name.upper().startswith(PREFIXES):
+                found[name] = value.strip("\"'")
+    return found

@@ -1,0 +1,75 @@
+"""What visitors get of each site: it is asked for, and the access log is counted."""
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from pergola import apps
+from pergola.status.config import SECONDS
+from pergola.status.seen import Answer, Answered, Application
+from pergola.system import opened, run
+
+UNAVAILABLE, BROKEN = 503, 500
+# Bytes of an access log that one look reads at most, from its end.
+LOG_BYTES = 4 * 2**20
+STATUS = re.compile(rb'"status":(\d)(\d\d)')
+
+
+def asked(here: Iterable[Application]) -> dict[str, Answer]:
+    """The answers of every application that is live, all asked at once.
+
+    By names such as `dns APP`, `slot APP` and `site APP`.
+    """
+    here = list(here)
+    if not here:
+        return {}
+    # What it needs takes a third of all time to import, and a host of databases alone needs none.
+    from pergola.status import ask
+
+    questions: dict[str, Callable[[], Answer]] = {}
+    for app in here:
+        if app.certificates == "auto":
+            questions[f"dns {app.app}"] = partial(ask.resolved, app.domain)
+        if app.release is None:
+            continue
+        slot = apps.RUN / app.app / f"{app.colour}.sock"
+        questions[f"slot {app.app}"] = partial(ask.over_socket, slot, app.health, app.domain)
+        questions[f"site {app.app}"] = partial(ask.over_https, app.domain, "/")
+    return ask.at_once(questions)
+
+
+def own_addresses() -> list[str]:
+    """Those of this host."""
+    return run("hostname", "-I", timeout=SECONDS).split()
+
+
+def answered(
+    here: Iterable[Application], positions: dict[str, tuple[int, int]] | None
+) -> dict[str, Answered]:
+    """Of each access log, how many answers there were since the last look, and of which kind.
+
+    Counted, not parsed: a quote within a line's texts is escaped, so the pattern is found in none.
+    """
+    found = {}
+    for app in here:
+        try:
+            with opened(Path(app.log)) as log:
+                there = os.fstat(log.fileno())
+                known = (positions or {}).get(app.log, (there.st_ino, there.st_size))
+                inode, offset = known
+                if inode != there.st_ino or offset > there.st_size:  # Caddy began a new file
+                    offset = 0
+                log.seek(max(offset, there.st_size - LOG_BYTES))
+                text = log.read(LOG_BYTES)
+                whole = text[: text.rfind(b"\n") + 1]
+                at = log.tell() - len(text) + len(whole)
+        except FileNotFoundError:  # nobody has asked yet
+            continue
+        statuses = [int(a + b) for a, b in STATUS.findall(whole)]
+        if app.page:  # its answers say nothing about the application
+            statuses = [status for status in statuses if status != UNAVAILABLE]
+        errors = sum(status >= BROKEN for status in statuses)
+        found[app.app] = Answered(app.log, (there.st_ino, at), len(statuses), errors)
+    return found

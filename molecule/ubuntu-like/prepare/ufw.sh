@@ -1,0 +1,4 @@
+#!/bin/sh
+set -eu
+ufw allow 22/tcp
+ufw --force enable

@@ -1,1 +1,0 @@
-"""Checks of this server, alerts when a state changes, and metrics."""

@@ -1,1 +1,0 @@
-"""What `pergola-postgresql` does; standard library only."""

@@ -1,0 +1,1 @@
+"""What a server had before Pergola came: read, never changed; who would lose what."""

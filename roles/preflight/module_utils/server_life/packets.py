@@ -1,0 +1,1 @@
+../../../../host/pergola/status/packets.py

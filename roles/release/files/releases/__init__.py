@@ -1,1 +1,0 @@
-"""The releases of one application on this host."""

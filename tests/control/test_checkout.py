@@ -1,0 +1,132 @@
+"""Which checkout of Pergola may work on a server that another one has made."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from pergola_control import checkout
+from pergola_control.checkout import Checkout
+from pergola_control.operator import who
+
+ROOT = Path(__file__).resolve().parents[2]
+VERSION = yaml.safe_load((ROOT / "roles/preflight/vars/main.yml").read_text())[
+    "__preflight_version"
+]
+
+
+@pytest.mark.parametrize(
+    ("ours", "servers", "older"),
+    [
+        (("0.9", 5), ("0.10", 1), True),
+        (("0.10", 1), ("0.9", 5), False),
+        (("1.0", 0), ("1.0.0", 0), False),
+        (("1.0", 4), ("1.0", 5), True),
+        (("1.0", 5), ("1.0", 4), False),
+        (("1.0", 0), ("1.0", 5), False),  # an archive without git: only the version tells
+        (("1.0", 5), ("1.0", 0), False),
+        (("0.1", 0), ("0", 0), False),  # a server that nobody noted it on
+    ],
+)
+def test_the_version_orders_and_within_it_the_last_commit(ours, servers, older):
+    mine = Checkout(*ours, commit="a", code="mine")
+    assert mine.is_older(Checkout(*servers, commit="b", code="theirs")) is older
+
+
+def test_the_same_code_is_never_older():
+    assert not Checkout("1.0", 4, "a", "same").is_older(Checkout("2.0", 5, "b", "same"))
+
+
+def test_what_is_written_is_read_back_with_when_and_by_whom():
+    mine = Checkout("0.3", 1796000000, "0123456789abcdef", "digest")
+    there, says = checkout.read(checkout.written(mine, "ada@example.org"))
+    assert there == mine
+    assert re.fullmatch(r", on \d{4}-\d\d-\d\d \d\d:\d\d UTC, by ada@example\.org", says)
+
+
+def test_who_runs_it_is_who_the_ledger_of_releases_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTOR", "ada")
+    assert who(str(tmp_path), os.environ).startswith("ada")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"text"', '{"format": 1}', "null"])
+def test_a_file_that_says_nothing_stops_nobody(text):
+    there, says = checkout.read(text)
+    assert not Checkout("0.1").is_older(there)
+    assert says == ""
+
+
+def test_a_file_of_a_later_form_still_tells_the_version():
+    there, _ = checkout.read(json.dumps({"format": 7, "version": "9", "more": {"of": "it"}}))
+    assert Checkout("0.1", code="x").is_older(there)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A repository with Pergola's code and an inventory in it."""
+
+    def commit(file, text, day):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+        dated = {"GIT_COMMITTER_DATE": f"2026-11-{day}T00:00:00Z", "PATH": "/usr/bin:/bin"}
+        named = ["-c", "user.email=tests@example.org", "-c", "user.name=Tests"]
+        for words in (["add", "--all"], [*named, "commit", "-qm", text]):
+            subprocess.run(["git", *words], cwd=tmp_path, check=True, env=dated)
+
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    commit("roles/app/tasks/main.yml", "first", "01")
+    return tmp_path, commit
+
+
+def test_a_commit_of_an_inventory_makes_no_other_pergola(repository):
+    root, commit = repository
+    first = checkout.here("0.1", root)
+    commit("inventory/prod/hosts.yml", "a server", "02")
+    assert checkout.here("0.1", root) == first
+    commit("roles/app/tasks/main.yml", "second", "03")
+    second = checkout.here("0.1", root)
+    assert first.is_older(second)
+    assert not second.is_older(first)
+
+
+@pytest.mark.parametrize("file", ["host/pergola/errors.py", "control/pergola_control/package.py"])
+def test_another_program_for_servers_makes_another_pergola(repository, file):
+    root, commit = repository
+    first = checkout.here("0.1", root)
+    commit(file, "what runs on servers", "02")
+    assert first.is_older(checkout.here("0.1", root))
+
+
+def test_a_shallow_clone_and_an_archive_are_ordered_by_their_version_only(repository, tmp_path):
+    root, commit = repository
+    commit("inventory/prod/hosts.yml", "a server", "02")
+    shallow = tmp_path / "shallow"
+    subprocess.run(["git", "clone", "-q", "--depth=1", f"file://{root}", shallow], check=True)
+    assert checkout.here("0.1", shallow) == Checkout("0.1", 0, "", checkout.here("0.1", root).code)
+
+
+def test_every_playbook_looks_at_the_checkout_first():
+    for path in sorted((ROOT / "playbooks").glob("*.yml")):
+        first = yaml.safe_load(path.read_text())[0]["roles"][0]
+        assert first["role"] == "preflight", path
+        assert first["tags"] == ["always"], path
+        assert "when" not in first, path
+    tasks = yaml.safe_load((ROOT / "roles/preflight/tasks/main.yml").read_text())
+    files = [task.get("ansible.builtin.import_tasks") for task in tasks]
+    # Settings and source are looked at before any contact, everything else after it.
+    assert files[:3] == ["settings.yml", "source.yml", "checkout.yml"]
+    assert "when" not in tasks[2]
+
+
+def test_the_changelog_knows_the_version():
+    headings = re.findall(r"(?m)^## \[?(\d+(?:\.\d+)+)", (ROOT / "CHANGELOG.md").read_text())
+    assert re.fullmatch(r"\d+\.\d+\.\d+", VERSION)
+    # The newest heading is this version; before the first release there is none.
+    assert headings[:1] in ([], [VERSION])
+
+
+def test_who_sets_a_server_up_is_named_as_in_the_ledger_of_releases():
+    assert len(who(str(ROOT), os.environ)) > 0

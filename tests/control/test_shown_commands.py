@@ -1,0 +1,58 @@
+"""Every ansible-playbook command of README and docs, typed as it stands there.
+
+It goes through everything that is looked at on the control node, and ends where a server would be
+asked. What it does on a server is what the scenarios see.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+from desk import Desk, answers, git
+from runs import ROOT
+
+# Typed by other tests: from the repository that it is for (tests/test_teams_page.py), and what
+# `make demo` runs (.ci/run), whose source is the whole clone.
+ELSEWHERE = ("ansible-playbook pergola/", "ansible-playbook site.yml -i inventory/demo")
+
+
+def shown():
+    """The commands, each once, with the first place where it stands."""
+    found = {}
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            for command in re.findall(r"(?:^\s*(?:\$ )?|`)(ansible-playbook [^`]*)", line):
+                plain = re.sub(r"\s+# .*", "", command).strip()
+                if not plain.startswith(ELSEWHERE):
+                    found.setdefault(plain, f"{path.name}:{number}")
+    return [pytest.param(command, id=place) for command, place in found.items()]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    made = Desk(Path(tmp_path_factory.mktemp("desk")))
+    git(made.home / "app", "tag", "v1.4.0")
+    return made
+
+
+@pytest.mark.parametrize("command", shown())
+def test_a_command_that_is_shown_goes_as_far_as_the_server(desk, command):
+    desk.make(ssh=answers("Connection timed out"))
+    before = desk.files()
+
+    code, said = desk.type(command.replace("<app_name>", "notes"), typed="right\n")
+
+    assert code == 4, said  # nobody answered
+    assert "REFUSED, nothing was changed" in said
+    assert "No answer from" in said
+    assert desk.contacted()
+    assert desk.files() == before
+
+
+def test_they_are_found():
+    commands = [param.values[0] for param in shown()]
+    assert len(commands) > 30
+    books = {word for command in commands for word in command.split() if word.endswith(".yml")}
+    assert books >= {f"playbooks/{path.name}" for path in (ROOT / "playbooks").glob("*.yml")} - {
+        "playbooks/provision.yml"
+    }

@@ -1,0 +1,130 @@
+"""A release is built: room for it, what a failure says, what is taken over from the host."""
+
+import pytest
+from pergola.errors import PergolaError
+from pergola.release import packages, workshop
+from pergola.release.build import Build, Ordered
+from release_made import having
+
+
+def test_a_full_disk_is_refused_before_anything_is_unpacked(releases):
+    archive = releases.home / "incoming/a.tar.gz"
+    archive.write_bytes(b"\0" * 20 + (2**20).to_bytes(4, "little"))
+    having(releases, disk_free_mb=10**9)
+    with pytest.raises(PergolaError, match="MB free, this release needs 1000000002 MB"):
+        Build(releases, "a", Ordered()).check_disk()
+
+
+@pytest.mark.parametrize(
+    ("printed", "says"),
+    [
+        (
+            "The lockfile at `uv.lock` needs to be updated, but `--locked` was provided.",
+            "run `uv lock`",
+        ),
+        ("error: Failed to parse `uv.lock`\n  Caused by: TOML parse error", "run `uv lock`"),
+        ("Hash mismatch for `idna==3.1`\n\nExpected:\n  sha256:00", "make the lock again"),
+        ("Failed to fetch: `https://index.test/idna/`\n  Caused by: dns error", "base_http_proxy"),
+        (
+            "error: The current Python version (3.11.2) does not satisfy Python>=3.13",
+            "requires-python",
+        ),
+        ("cp: error writing 'x': No space left on device", "make room"),
+        ("error: the build of `thing` failed: gcc: not found", ""),
+    ],
+)
+def test_the_hint_of_a_failed_build_is_for_its_cause_and_only_for_that(printed, says):
+    found = workshop.hint(printed)
+    assert says in found
+    assert bool(found) == bool(says)
+    assert ("uv lock" in found) == ("lock" in says and "uv" in says)
+
+
+def test_a_build_takes_proxies_and_the_index_over_from_the_host_and_nothing_else(tmp_path):
+    path = tmp_path / "environment"
+    path.write_text(
+        'http_proxy="http://proxy.example.org:3128"\nexport UV_DEFAULT_INDEX=https://i.example.org\n'
+        "PATH=/usr/bin\nLD_PRELOAD=/x.so\n# SSL_CERT_FILE=/no\n"
+    )
+    assert workshop.host_environment(path) == {
+        "http_proxy": "http://proxy.example.org:3128",
+        "UV_DEFAULT_INDEX": "https://i.example.org",
+    }
+    assert workshop.host_environment(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "with_setuptools", "package"),
+    [
+        ("[tool.ruff]\nline-length = 100\n", True, False),
+        ('[project]\nname = "plain"\n', False, False),
+        ('[project]\nname = "plain"\n', True, True),
+        ('[project]\n[build-system]\nrequires = ["hatchling"]\n', False, True),
+        ("[build-system]\n[tool.uv]\npackage = false\n", False, False),
+        ("[project]\n[tool.uv]\npackage = true\n", False, True),
+        ("[project\n", False, True),  # uv says what is wrong with it
+    ],
+)
+def test_a_pyproject_is_a_package_only_where_it_says_so(pyproject, with_setuptools, package):
+    assert packages.is_package(pyproject, with_setuptools) is package
+
+
+@pytest.fixture
+def shop(releases, monkeypatch, tmp_path):
+    """Where a release is built, and what its sandbox was told; `told` says how a command ends."""
+    told = []
+
+    def run(self, command, directory, environment, *, more, stdin):
+        text = stdin.read().decode() if hasattr(stdin, "read") else ""
+        told.append((list(map(str, command)), str(directory), environment, list(more), text))
+        return next(answers, (0, ""))
+
+    answers = iter(())
+    monkeypatch.setattr(workshop.Sandbox, "run", run)
+    monkeypatch.setattr(packages, "cache_of", lambda _: tmp_path / "cache")
+    made = workshop.Workshop(having(releases, uv="uv"), tmp_path / "r1")
+    made.code.mkdir(parents=True)
+
+    def ends(*said):
+        nonlocal answers
+        answers = iter(said)
+        return told
+
+    made.ends = ends
+    return made
+
+
+def test_a_package_without_a_wheel_is_built_without_the_cache_in_reach(shop):
+    (shop.code / "requirements.txt").write_text("docopt==1\nidna==3\n")
+    told = shop.ends((1, "hint: Wheels are required for `docopt` because --no-build"))
+    packages.Packages(shop, Ordered(installer="requirements")).install()
+    first, again, built = told
+    assert (first[4], again[4]) == ("", "idna==3\n")
+    assert [len(call[3]) for call in told] == [1, 1, 0]
+    assert "--no-build" in again[0]
+    assert "--no-build" not in built[0]
+    assert built[2]["UV_CACHE_DIR"] == str(shop.work / "cache")
+
+
+def test_a_lock_of_uvs_is_installed_and_then_compiled(shop):
+    told = shop.ends()
+    packages.Packages(shop, Ordered(installer="uv-lock")).install()
+    assert [("--frozen" in call[0], "--locked" in call[0]) for call in told] == [
+        (True, False), (False, True)
+    ]  # fmt: skip
+
+
+def test_a_command_that_fails_is_told_as_a_person_would_type_it(shop):
+    shop.ends((3, "Hash mismatch for `idna`"))
+    with pytest.raises(PergolaError) as failed:
+        shop.run(["sh", "-c", "x"], "install it", shown=["uv", "pip install"])
+    assert failed.value.reason == "could not install it: `uv 'pip install'` ended with 3"
+    assert failed.value.evidence == "Hash mismatch for `idna`"
+    assert "make the lock again" in failed.value.hint
+
+
+def test_a_manifest_has_no_value_of_the_environment(releases):
+    ordered = Ordered(id="r1", environment={"A": "b"}, secrets={"KEY": "hidden"}, workers=3)
+    public = ordered.public
+    assert (public.id, public.workers, public.environment_names) == ("r1", 3, ["A", "KEY"])
+    assert "hidden" not in str(public)

@@ -1,0 +1,215 @@
+"""Slots, and the units beside them: commands, processes and schedules of a release."""
+
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+from pergola.release import phases, slots, units
+from pergola.release.commands import quoted, refused, unit_words
+from pergola.release.progress import Progress
+from pergola.release.slots import Slots
+from pergola.release.work import Work
+from release_made import having, kept, lock_of, manifest
+
+
+@pytest.fixture
+def unit_files(releases, tmp_path, monkeypatch):
+    """A directory of unit files with the slots' own in it, and a systemctl that is only told."""
+    folder = tmp_path / "units"
+    folder.mkdir()
+    (folder / "notes@.service").write_text(
+        "[Unit]\nDescription=x\n[Service]\nType=exec\nUser=notes\n# NotMe=1\n"
+        f"ExecStart=/x {releases.home}/slots/%i/code\nExecStartPost=+/y\n"
+        "ExecPaths=/usr\nTimeoutStopSec=30\nRestart=always\nNoNewPrivileges=yes\n"
+        "[Install]\nWantedBy=z\n"
+    )
+    monkeypatch.setattr(units, "UNITS", folder)
+    monkeypatch.setattr(units, "systemctl", lambda *arguments: None)
+    having(releases, after_units=["postgresql.service"], runs_schedules=True)
+    return folder
+
+
+def test_a_transient_unit_takes_over_the_slots_sandbox(releases, unit_files):
+    command = units.transient(releases, "a", ["notes", "cost $5"], "--pipe", PGOPTIONS="-c a=b")
+    properties = [word for word in command if word.startswith("--property=")]
+    assert properties == [
+        f"--property=WorkingDirectory={releases.home}/releases/a/code",
+        f"--property=Environment=PATH={releases.home}/releases/a/venv/bin:/usr/bin:/bin",
+        f"--property=EnvironmentFile={releases.home}/releases/a/environment",
+        "--property=User=notes",
+        "--property=ExecPaths=/usr",
+        "--property=NoNewPrivileges=yes",
+        '--property=Environment="PGOPTIONS=-c a=b"',
+    ]
+    assert command[-2:] == ["notes", "cost $$5"], "systemd would expand a single one"
+
+
+WORKER = {"name": "worker", "command": "notes work '100 %'", "overlap": False, "drain_seconds": 9}
+
+
+NIGHTLY = {
+    "name": "nightly",
+    "command": "notes tidy",
+    "on_calendar": "*-*-* 03:00",
+    "persistent": True,
+    "random_delay_seconds": 0,
+    "timeout_seconds": 60,
+    "every_host": False,
+    "suspended": False,
+}
+
+
+def with_units(releases, name, processes=(), schedules=(), colour="blue"):
+    manifest(releases, name, processes=list(processes), schedules=list(schedules))
+    slot = releases.home / "slots" / colour
+    slot.unlink(missing_ok=True)
+    slot.symlink_to(releases.path(name))
+    return units.Units(releases, colour, name)
+
+
+def test_a_process_runs_in_its_slot_and_only_while_that_is_live(releases, unit_files):
+    with_units(releases, "a", [WORKER]).install()
+    text = (unit_files / "notes.worker.blue.service").read_text()
+    assert f"ConditionPathExists=!{releases.home}/live/green\n" in text
+    assert f"WorkingDirectory={releases.home}/slots/blue/code\n" in text
+    assert "TimeoutStopSec=9\n" in text
+    assert "\nUser=notes\n" in text
+    assert "\nExecPaths=/usr\nNoNewPrivileges=yes\n" in text
+    assert '"notes" "work" "100 %%"\n' in text
+    assert "\nExecStart=/x" not in text
+
+
+def test_a_schedule_runs_in_what_is_live_when_it_starts(releases, unit_files):
+    with_units(releases, "a", schedules=[NIGHTLY]).install()
+    text = (unit_files / "notes.nightly.service").read_text()
+    assert f"WorkingDirectory={releases.home}/slots/live/code\n" in text
+    assert "Type=oneshot" in text
+    assert "TimeoutStartSec=60" in text
+    timer = (unit_files / "notes.nightly.timer").read_text()
+    assert "OnCalendar=*-*-* 03:00\nPersistent=yes\n" in timer
+
+
+def test_a_schedule_runs_on_the_first_server_unless_it_is_for_all(releases, unit_files):
+    made = with_units(
+        releases, "a", schedules=[NIGHTLY, {**NIGHTLY, "name": "all", "every_host": True}]
+    )
+    assert made.timers() == ["notes.nightly.timer", "notes.all.timer"]
+    having(releases, runs_schedules=False)
+    assert made.timers() == ["notes.all.timer"]
+
+
+def test_units_are_current_when_files_processes_and_timers_are(releases, unit_files, monkeypatch):
+    states = {"notes.worker.blue.service": "active", "notes.nightly.timer": "active"}
+
+    def systemctl(verb, *arguments):
+        said = "\n\n".join(states[name] for name in arguments if name in states)
+        return SimpleNamespace(stdout=said) if verb == "show" else None
+
+    monkeypatch.setattr(units, "systemctl", systemctl)
+    made = with_units(releases, "a", [WORKER], [NIGHTLY])
+    assert not made.is_current(), "no files yet"
+    made.install()
+    assert made.is_current()
+    states["notes.worker.blue.service"] = "inactive"
+    assert not made.is_current()
+
+
+def test_what_a_death_left_of_the_other_slot_is_put_away(releases, unit_files, monkeypatch):
+    with_units(releases, "a", [WORKER], colour="green")
+    told = []
+    monkeypatch.setattr(phases, "left", lambda *names: names[1:])
+    for module in (units, slots):
+        monkeypatch.setattr(module, "systemctl", lambda *words: told.append(words))
+    progress = Progress("b", "deploy", "a", "blue", 0)
+    work = Work(releases, lock_of(releases), progress)
+    phases.put_away(work, "green")
+    assert work.changed
+    assert ("disable", "notes@green.socket", "notes@green.service") in told
+    assert ("disable", "notes.worker.green.service") in told
+    assert ("stop", "--no-block", "notes.worker.green.service") in told
+
+
+def test_units_that_no_slot_has_any_more_are_removed_and_those_of_another_app_stay(
+    releases, unit_files
+):
+    (unit_files / "notes-two.worker.blue.service").write_text("another application's")
+    with_units(releases, "a", [WORKER, {**WORKER, "name": "mailer"}], [NIGHTLY]).install()
+    with_units(releases, "b", [WORKER], colour="green").install()
+    assert sorted(path.name for path in unit_files.iterdir()) == [
+        "notes-two.worker.blue.service",
+        "notes.mailer.blue.service",  # its slot still has it
+        "notes.worker.blue.service",
+        "notes.worker.green.service",
+        "notes@.service",
+    ]
+    with_units(releases, "c", [WORKER], colour="blue").install()
+    assert not (unit_files / "notes.mailer.blue.service").exists()
+
+
+def test_a_slot_that_finds_no_application_names_the_setting(releases):
+    manifest(releases, "a", asgi="notes.mainn:app")
+    both = Slots(releases)
+    for line in (
+        'ERROR: Error loading ASGI app. Could not import module "notes.mainn".',
+        'ERROR: Error loading ASGI app. Attribute "app" not found in module "notes".',
+    ):
+        assert "Setting: app_asgi: the release has no 'notes.mainn:app'" in both.remedy("a", line)
+    assert "app_asgi" not in both.remedy("a", "ModuleNotFoundError: No module named 'asyncpg'")
+
+
+@pytest.mark.parametrize(
+    ("shown", "recorded"),
+    [("timeout\nfailed", ["killed"]), ("success\ninactive", []), ("signal\nfailed", [])],
+)
+def test_an_idle_slot_that_was_killed_at_its_limit_is_written_down(
+    releases, monkeypatch, shown, recorded
+):
+    calls = []
+
+    def systemctl(*words):
+        calls.append(words[0])
+        return subprocess.CompletedProcess(words, 0, shown, "")
+
+    monkeypatch.setattr(slots, "systemctl", systemctl)
+    monkeypatch.setattr(slots, "show", lambda *words: "30s")
+    kept(releases, "r1")
+    (releases.home / "live/green").touch()
+    (releases.home / "slots/blue").symlink_to(releases.path("r1"))
+    assert Slots(releases).drained() == bool(recorded)
+    assert [line.outcome for line in releases.ledger()] == recorded
+    assert ("reset-failed" in calls) == bool(recorded)
+
+
+def test_words_of_a_unit_survive_systemd():
+    assert unit_words(["a b", 'say "x"', "50%", "$HOME", "back\\slash"]) == (
+        '"a b" "say \\"x\\"" "50%%" "$$HOME" "back\\\\slash"'
+    )
+
+
+@pytest.mark.parametrize(
+    "value", ["plain", "", 'say "hi"', "back\\slash", "$HOME and `id`", "a # b", " spaces ", "ä€"]
+)
+def test_a_value_survives_the_environment_file(value):
+    # systemd's rules for double quotes: a backslash before one of these stands for the character.
+    text = quoted(value)
+    assert text[0] == text[-1] == '"'
+    for character in '"`$\\':
+        text = text.replace("\\" + character, "\0" + format(ord(character), "02x"))
+    inner = text[1:-1]
+    assert '"' not in inner
+    for character in '"`$\\':
+        inner = inner.replace("\0" + format(ord(character), "02x"), character)
+    assert inner == value
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("PermissionError: [Errno 1] Operation not permitted", True),
+        ("error while attempting to bind on address: [errno 1] operation not permitted", True),
+        ("ModuleNotFoundError: No module named 'probe'", False),
+        ("", False),
+    ],
+)
+def test_what_the_sandbox_may_have_refused_is_said_with_the_settings(lines, said):
+    assert ("app_listen_ports" in refused(lines)) is said
