@@ -221,7 +221,9 @@ def test_those_who_cannot_be_told_change_nothing(before, hooks, release, server,
     dead = nobody_there()
 
     said = release(
-        release_notify_urls=[f"http://{host}:{dead}/a-secret-token" for host in ("127.0.0.1", "localhost")],
+        release_notify_urls=[
+            f"http://{host}:{dead}/a-secret-token" for host in ("127.0.0.1", "localhost")
+        ],
         release_notify_mail={"to": ["ops@example.org"], "host": "127.0.0.1", "port": dead},
     )
 
