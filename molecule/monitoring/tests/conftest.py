@@ -166,8 +166,13 @@ class Watched:
         self.host = host
 
     def look(self, times: int = 1) -> None:
+        """Looks of its own: a start would only wait for one that the timer has just begun."""
+        unit, wait = "pergola-monitoring.service", "do sleep 0.2; done"
         for _ in range(times):
-            self.host.check_output("systemctl start pergola-monitoring.service")
+            self.host.check_output(
+                f"while [ $(systemctl show -P ActiveState {unit}) = activating ]; {wait};"
+                f" systemctl start {unit}"
+            )
 
     def status(self) -> dict[str, Any]:
         return json.loads(self.host.file("/var/lib/pergola/status.json").content_string)

@@ -85,7 +85,6 @@ def apprised(watched, told, provision):
     urls = [*told.settings["release_notify_urls"], f"json://{told.here}:{told.web}/apprise"]
     provision(**usual, monitoring_notify_urls=urls)
     watched.host.check_output("systemctl stop pergola-monitoring.timer")
-    watched.look()  # the timer's may have begun before
     yield told.apprised
     provision(**usual)
     watched.host.check_output("systemctl stop pergola-monitoring.timer")
