@@ -18,7 +18,7 @@ lint() {
 }
 
 unit() {
-  pytest -q tests molecule/shared/testhosts/tests
+  pytest -q tests testhosts/tests
 }
 
 sample_app() (
