@@ -122,7 +122,7 @@ def test_every_playbook_looks_at_the_checkout_first():
 def test_the_changelog_knows_the_version():
     headings = re.findall(r"(?m)^## \[?(\d+(?:\.\d+)+)", (ROOT / "CHANGELOG.md").read_text())
     assert re.fullmatch(r"\d+\.\d+\.\d+", VERSION)
-    # The newest heading is this version; before the first release there is none.
+    # The newest heading is this version.
     assert headings[:1] == [VERSION]
 
 
