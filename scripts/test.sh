@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run tests and print the seconds of each step: what most changes need, what CI runs, everything, or the steps named.
-# usage: test.sh [ci|all|bench|lint|unit|sample-app|default-VERSION|releases-(dying|others)|SCENARIO ...]
+# usage: test.sh [ci|all|bench|lint|syntax|unit|sample-app|default-VERSION|releases-(dying|others)|SCENARIO ...]
 # Several steps run side by side, TEST_JOBS of them (3): hosts wait more than they work. The output of
 # each is printed in one piece when it ends, and why it failed, in six lines at most, once more at the very end.
 set -u
@@ -10,11 +10,15 @@ export PATH
 export ANSIBLE_CONFIG="$PWD/ansible.cfg"
 unset ANSIBLE_COLLECTIONS_PATH
 
+# .pre-commit-config.yaml has the same.
 lint() {
-  ruff check && ruff format --check && mypy && yamllint --strict . && ansible-lint --offline --strict &&
-    for playbook in site.yml playbooks/*.yml; do
-      ansible-playbook --syntax-check -i inventory/demo "$playbook" >/dev/null || return
-    done
+  ruff check && ruff format --check && mypy && yamllint --strict . && ansible-lint --offline --strict && syntax
+}
+
+syntax() {
+  for playbook in site.yml playbooks/*.yml; do
+    ansible-playbook --syntax-check -i inventory/demo "$playbook" >/dev/null || return
+  done
 }
 
 unit() {
@@ -73,6 +77,7 @@ step() {
   case $1 in
     bench) bench ;;
     lint) lint ;;
+    syntax) syntax ;;
     unit) unit ;;
     sample-app) sample_app ;;
     default-*)

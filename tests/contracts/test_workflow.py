@@ -14,7 +14,9 @@ def test_every_scenario_has_a_job():
     # releases is run in two parts.
     wanted = scenarios - ON_DEBIAN - {"releases"} | {"releases-others", "releases-dying"}
     assert {*JOBS["scenario"]["strategy"]["matrix"]["step"]} == wanted | {"bench"}
-    (command,) = [step["run"] for step in JOBS["scenario"]["steps"] if "make" in step.get("run", "")]
+    (command,) = [
+        step["run"] for step in JOBS["scenario"]["steps"] if "make" in step.get("run", "")
+    ]
     assert command == "make test-${{ matrix.step }}"
 
 

@@ -10,7 +10,9 @@ from runs import ROOT
 
 PYTEST = """
 echo 'E   AssertionError: far above'
-for number in 1 2 3 4 5 6 7 8; do echo "FAILED tests/test_a.py::test_$number - assert $number == 0"; done
+for number in 1 2 3 4 5 6 7 8; do
+  echo "FAILED tests/test_a.py::test_$number - assert $number == 0"
+done
 echo 'ERROR tests/test_b.py - ImportError: no module'
 echo '8 failed, 1 error in 0.1s'
 exit 1
@@ -18,7 +20,7 @@ exit 1
 MOLECULE = """
 echo 'TASK [app : Start the slot] ****'
 printf '\\033[0;31mfatal: [web1]: FAILED! =>\\033[0m\\n'
-for line in '    msg: |-' '      The slot did not start.' '      It says why in the journal.'; do echo "$line"; done
+printf '%s\\n' '    msg: |-' '      The slot did not start.' '      It says why in the journal.'
 for number in 1 2 3 4 5 6 7 8; do echo "web1 : ok=$number"; done
 echo 'CRITICAL Ansible return code was 2'
 exit 2
