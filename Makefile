@@ -3,7 +3,7 @@ SHELL := /bin/sh
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-all lint unit bench lock
+.PHONY: help setup demo demo-down test test-ci test-all lint unit bench lock
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z%-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -18,13 +18,15 @@ demo: ## Build a whole server on this machine and open it
 demo-down: ## Remove it
 	@scripts/demo.sh down
 
-test: ## Everything that CI runs, with the time of each step
+test: ## What most changes need: a server from nothing, unit tests, lint
 	@scripts/setup.sh test
-	@scripts/test.sh
+	@scripts/test.sh $(TEST_STEPS)
+
+test-ci: ## What CI runs: deploys, backups, monitoring and more, on two systems
+	@$(MAKE) --no-print-directory test TEST_STEPS=ci
 
 test-all: ## The same, and what is slow: upgrades, and servers that other things run on
-	@scripts/setup.sh test
-	@scripts/test.sh all
+	@$(MAKE) --no-print-directory test TEST_STEPS=all
 
 lint: ## ansible-lint (production), ruff, mypy (strict), yamllint
 	@scripts/setup.sh test

@@ -24,7 +24,7 @@ from typing import TypeVar
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-TESTHOSTS = (sys.executable, ROOT / "molecule/shared/testhosts")
+TESTHOSTS = (sys.executable, ROOT / "testhosts")
 RUN, FLOOR, PERGOLA = "bench", "floor", "pergola"  # the run and its hosts
 DOMAIN = "linkboard.localhost"
 LIMIT = 1800.0  # seconds for one command

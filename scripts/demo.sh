@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PWD/.venv/bin:$PATH
-testhosts="python3 molecule/shared/testhosts"
+testhosts="python3 testhosts"
 run="demo of $PWD" # two clones have two demos
 on_demo() { ssh -F .demo/ssh_config demo "$@"; }
 

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Run the tests, all of them or the steps named, and print the seconds of each.
-# usage: test.sh [all|bench|lint|unit|sample-app|default-VERSION|releases-(dying|others)|SCENARIO ...]
+# Run tests and print the seconds of each step: what most changes need, what CI runs, everything, or the steps named.
+# usage: test.sh [ci|all|bench|lint|syntax|unit|sample-app|default-VERSION|releases-(dying|others)|SCENARIO ...]
 # Several steps run side by side, TEST_JOBS of them (3): hosts wait more than they work. The output of
-# each is printed in one piece when it ends, and the reason of each failure once more at the very end.
+# each is printed in one piece when it ends, and why it failed, in six lines at most, once more at the very end.
 set -u
 cd "$(dirname "$0")/.." || exit
 PATH=$PWD/.venv/bin:$PATH
@@ -10,15 +10,19 @@ export PATH
 export ANSIBLE_CONFIG="$PWD/ansible.cfg"
 unset ANSIBLE_COLLECTIONS_PATH
 
+# .pre-commit-config.yaml has the same.
 lint() {
-  ruff check && ruff format --check && mypy && yamllint --strict . && ansible-lint --offline --strict &&
-    for playbook in site.yml playbooks/*.yml; do
-      ansible-playbook --syntax-check -i inventory/demo "$playbook" >/dev/null || return
-    done
+  ruff check && ruff format --check && mypy && yamllint --strict . && ansible-lint --offline --strict && syntax
+}
+
+syntax() {
+  for playbook in site.yml playbooks/*.yml; do
+    ansible-playbook --syntax-check -i inventory/demo "$playbook" >/dev/null || return
+  done
 }
 
 unit() {
-  pytest -q tests molecule/shared/testhosts/tests
+  pytest -q tests testhosts/tests
 }
 
 sample_app() (
@@ -45,13 +49,19 @@ beside() {
   export MOLECULE_EPHEMERAL_DIRECTORY
 }
 
-# The lines of a step's output that say why it failed: what Ansible and Molecule call fatal with the first lines of
-# its message and standard error, and pytest's own summary.
+# The six lines of a step's output that say why it failed. Of pytest those are the lines of its summary, else what
+# Ansible and Molecule call fatal with the first lines of its message, else how the output ends.
 reasons() {
-  sed 's/\x1b\[[0-9;]*m//g; s/^ *│ *//; s/^E  *//' "$TEST_FOLDER/$1.log" | awk '
-    /^(FAILED|ERROR|CRITICAL|fatal:|\[ERROR\]|AssertionError|assert )/ { print; next }
+  sed 's/\x1b\[[0-9;]*m//g; s/^ *│ *//' "$TEST_FOLDER/$1.log" | awk '
+    NF { last[++lines % 6] = $0 }
     /^ *(cmd|msg|stderr|stdout): / { more = 3 }
-    more-- > 0' | awk '!seen[$0]++' | tail -n 40 | cut -c 1-400 | sed "s/^/$1: /"
+    /^(FAILED|ERROR) .*\.py(::| - |$)/ { if (!seen[$0]++) tests[++failed] = $0 }
+    /^(CRITICAL|ERROR|fatal:|\[ERROR\])/ || more-- > 0 { if (!seen[$0]++) errors[++fatal] = $0 }
+    END {
+      if (failed) for (i = 1; i <= 6 && i <= failed; i++) print tests[i]
+      else if (fatal) for (i = 1; i <= 6 && i <= fatal; i++) print errors[i]
+      else for (i = 1; i <= 6; i++) if ((lines + i) % 6 in last) print last[(lines + i) % 6]
+    }' | cut -c 1-400 | sed "s/^/$1: /"
 }
 
 # The two releases of this machine's distribution: the one that hosts do not run by default, and the older one.
@@ -67,6 +77,7 @@ step() {
   case $1 in
     bench) bench ;;
     lint) lint ;;
+    syntax) syntax ;;
     unit) unit ;;
     sample-app) sample_app ;;
     default-*)
@@ -102,15 +113,17 @@ if [ "${1:-}" = --step ]; then # one of several
   exec flock "$TEST_FOLDER/printing" sh -c 'echo "==> $0"; cat "$1/$0.log"; grep -F "  $0 " "$1/timings"' "$2" "$TEST_FOLDER"
 fi
 
-all=
-[ "${1:-}" = all ] && shift && all=yes
-if [ $# = 0 ]; then
-  # The long ones first.
-  set -- releases-others backup default releases-dying
-  # Both releases of the distribution are seen; on Debian also a server that an earlier Pergola made.
-  grep -qx 'ID=debian' /etc/os-release && set -- "$@" versions ${all:+ubuntu-like next}
-  set -- "$@" "default-$other" ${all:+upgrade brownfield bench} monitoring postgresql unit sample-app lint
-fi
+# The long ones first.
+case "${*:-quick}" in
+  quick) set -- default unit sample-app lint ;;
+  ci | all)
+    [ "$1" = all ] && all=yes || all=
+    set -- releases-others backup default releases-dying
+    # Both releases of the distribution are seen; on Debian also a server that an earlier Pergola made.
+    grep -qx 'ID=debian' /etc/os-release && set -- "$@" versions ${all:+ubuntu-like next}
+    set -- "$@" "default-$other" ${all:+upgrade brownfield bench} monitoring postgresql unit sample-app lint
+    ;;
+esac
 
 # Molecule folds its output at the width of the terminal, and there is none.
 COLUMNS=${COLUMNS:-200}
@@ -128,9 +141,8 @@ echo "==> Seconds for each step"
 cat "$TEST_FOLDER/timings"
 cat "$TEST_FOLDER"/*.summary 2>/dev/null
 passed=$(grep -c ' passed$' "$TEST_FOLDER/timings")
-failed=$(sed -n 's/^ *[0-9]* s  \([^ ]*\) *FAILED$/\1/p' "$TEST_FOLDER/timings" | tr '\n' ' ')
-for step in $failed; do reasons "$step"; done >&2
+failed=$(sed -n 's/^ *[0-9]* s  \([^ ]*\) *FAILED$/\1/p' "$TEST_FOLDER/timings" | xargs)
+echo "$passed passed, $(($# - passed)) failed${failed:+: $failed}"
+for step in $failed; do reasons "$step"; done
 rm -rf "$TEST_FOLDER"
-[ -n "$failed" ] && echo "failed: $failed" >&2
-echo "$passed passed, $(($# - passed)) failed"
 [ "$passed" = $# ]

@@ -15,7 +15,7 @@ NONE: Texts = {}
 PARTS = (
     *("ansible.cfg", "callback_plugins", "control", "group_vars", "host", "inventory"),
     *("library", "playbooks", "plugins", "roles", "site.yml", "vars_plugins", "requirements.yml"),
-    *("CHANGELOG.md", "docs"),
+    *("CHANGELOG.md", "VERSION", "docs"),
 )
 SETTINGS = "inventory/prod/group_vars/servers/settings.yml"
 HOSTS = "inventory/prod/hosts.yml"

@@ -4,7 +4,7 @@ A server knows the one that it was last set up with by a file, whose form stays 
 and newer checkouts read it:
 
     format   1
-    version  __preflight_version of role preflight, raised by hand: what orders first
+    version  that of the file VERSION, raised by hand: what orders first
     time     seconds since 1970 of the last commit that changed what reaches servers: what orders
              checkouts of one version; 0 where git does not know (no repository, a shallow clone)
     commit   its id; empty likewise

@@ -212,7 +212,7 @@ def testhosts(verb: str, name: str, *more: str) -> None:
     """Do something to a test host: stop, start, kill, cut, join; replace, with its own name."""
     run = json.loads((RUN / "hosts.json").read_text())["run"]
     subprocess.run(
-        [sys.executable, PROJECT / "molecule/shared/testhosts", verb, run, name, *more],
+        [sys.executable, PROJECT / "testhosts", verb, run, name, *more],
         check=True,
         stdin=subprocess.DEVNULL,
     )

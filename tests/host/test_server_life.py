@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 sys.path.insert(0, str(PROJECT / "roles/preflight/module_utils"))
 
 from server_life import database, files, network, packages, rules, sites, sockets  # noqa: E402

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 sys.path.insert(0, str(PROJECT / "benchmarks"))
 
 from bench import Bench, last_lines  # noqa: E402

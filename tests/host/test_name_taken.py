@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).resolve().parent.parent / "library/name_taken.py"
+PATH = Path(__file__).resolve().parents[2] / "library/name_taken.py"
 spec = importlib.util.spec_from_file_location("name_taken", PATH)
 name_taken = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(name_taken)

@@ -1,4 +1,4 @@
-"""Entry point of `python3 molecule/shared/testhosts VERB …`."""
+"""Entry point of `python3 testhosts VERB …`."""
 
 import sys
 from pathlib import Path

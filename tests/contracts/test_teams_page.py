@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/teams.md").read_text()
 WORKFLOW = yaml.safe_load((ROOT / "docs/teams.d/deploy.yml").read_text())
 

@@ -9,7 +9,7 @@ import ansible
 import pytest
 import yaml
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 TEMPLATES = ["staging", "prod"]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-GATE = Path(__file__).parent.parent / "roles/app/files/gate.py"
+GATE = Path(__file__).parents[2] / "roles/app/files/gate.py"
 spec = importlib.util.spec_from_file_location("gate", GATE)
 gate = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(gate)

@@ -12,7 +12,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 init_plugin_loader()
 PROVISION = ["preflight", "base", "postgresql", "backup", "uv", "caddy", "app", "monitoring"]
 

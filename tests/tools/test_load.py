@@ -18,7 +18,7 @@ from h2.events import RequestReceived, StreamEnded
 from websockets.http11 import Request as Upgrade
 from websockets.server import ServerProtocol
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LOAD = ROOT / "molecule" / "shared" / "load.py"
 sys.path.insert(0, str(LOAD.parent))
 import load  # noqa: E402

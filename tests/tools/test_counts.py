@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("counts", PROJECT / "scripts/counts.py")
 counts = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(counts)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-MODULE = Path(__file__).parent.parent / "library/files.py"
+MODULE = Path(__file__).parents[2] / "library/files.py"
 sys.path.insert(0, str(MODULE.parent.parent / "control"))
 from pergola_control import modules  # noqa: E402
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-DEFAULTS = Path(__file__).parent.parent / "roles/backup/defaults/main.yml"
+DEFAULTS = Path(__file__).parents[2] / "roles/backup/defaults/main.yml"
 CALENDARS = {
     name: value
     for name, value in yaml.safe_load(DEFAULTS.read_text()).items()

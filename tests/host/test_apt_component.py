@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).parent.parent / "library/apt_component.py"
+PATH = Path(__file__).parents[2] / "library/apt_component.py"
 spec = importlib.util.spec_from_file_location("apt_component", PATH)
 apt_component = importlib.util.module_from_spec(spec)
 sys.modules["apt_component"] = apt_component

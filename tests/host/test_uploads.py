@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 SCOPE = {"type": "http", "method": "POST", "headers": [(b"content-length", b"9")]}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 ROLES = sorted(path.name for path in (PROJECT / "roles").iterdir())
 # Set by the wiring in group_vars/all, not by users.
 WIRED = set(yaml.safe_load((PROJECT / "group_vars/all/wiring.yml").read_text()))
