@@ -231,11 +231,11 @@ WRONG_SETTINGS = (
         settings={"you@example.org": "you"},
     ),
     Mistake(
-        "a URL of Apprise's for notices of deploys",
-        what="release_notify_urls: addresses begin with https:// or http://",
+        "an address for notices of deploys that is none",
+        what="release_notify_urls: an address begins with https://, http:// or",
         where=f"{SETTINGS}:",
-        following="a URL of Apprise's belongs into monitoring_notify_urls",
-        settings=added('release_notify_urls: ["ntfys://a-topic"]'),
+        following="example: https://chat.example.org/hooks/deploys",
+        settings=added('release_notify_urls: ["chat.example.org/a-secret"]'),
     ),
     Mistake(
         "values that YAML changes",

@@ -12,7 +12,7 @@ FLOORS = [
     ["errors"],
     ["people", "connection"],
     ["system"],
-    ["documents"],
+    ["documents", "apprise"],
     ["records"],
     ["lock", "notes", "results"],
     ["postgres"],

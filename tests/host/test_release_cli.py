@@ -272,3 +272,28 @@ def test_the_noun_is_known_to_the_command():
     )
     assert done.returncode == 0, done.stderr
     assert "rollback" in done.stdout
+
+
+def test_a_notice_goes_through_apprise_and_its_address_is_shown_by_nothing(
+    call, monkeypatch, tmp_path
+):
+    sent, url = [], "slack://a-secret/b/c"
+
+    def apprise(*words, stdin, timeout):
+        file = Path(words[1].removeprefix("--config="))
+        sent.append((words, stdin, json.loads(file.read_text()), file))
+        return subprocess.CompletedProcess(words, len(sent) - 1, "", url)
+
+    monkeypatch.setattr("pergola.apprise.attempt", apprise)
+    monkeypatch.setattr(cli, "NOTICES", tmp_path)
+    notice = {"url": url, "title": "linkboard", "text": "deploy of t1 failed", "kind": "failure"}
+
+    assert call("tell", stdin=json.dumps(notice))[0] == 0
+    code, said, failed = call("tell", stdin=json.dumps(notice))
+
+    words, text, content, file = sent[0]
+    assert words[2:] == ("--title=linkboard", "--notification-type=failure")
+    assert (text, content) == (notice["text"], {"urls": [url]})
+    assert (code, "apprise ended with 1" in failed) == (1, True)
+    assert "secret" not in said + failed + " ".join(words)
+    assert not file.exists()

@@ -1,14 +1,16 @@
 """The command line: prints one JSON object or a table, exits 0, or 1 with a report on stderr."""
 
 import argparse
+import json
 import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
-from pergola import apps, lock
+from pergola import apprise, apps, lock
 from pergola.apps import App
 from pergola.documents import Json, answer, plain
 from pergola.errors import PergolaError, of_system
@@ -24,6 +26,9 @@ from pergola.release.releases import Releases
 from pergola.release.report import report
 from pergola.release.slots import Slots
 from pergola.release.work import ORDER, Order
+
+# Where the address of who is told is while Apprise runs.
+NOTICES = Path("/run/pergola")
 
 UNDER_LOCK = ("do", "abort", "rollback")
 # How a report calls what a verb does.
@@ -81,6 +86,7 @@ def for_ansible(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
     phases.add_argument("release")
     verb("abort", "(Ansible) put back what a deploy of this run did").add_argument("reason")
     verb("plan", "(Ansible) what is live, for the plan of a deploy")
+    verb("tell", "(Ansible) send a notice through Apprise; it is read on stdin")
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -173,6 +179,7 @@ def look_or_tell(releases: Releases, options: argparse.Namespace) -> Json | str 
             rollback.choose(releases, options.release, options.force, options.rebuilt)
         ),
         "plan": lambda: facts.for_plan(releases),
+        "tell": lambda: tell(json.load(sys.stdin)),
         "drained": lambda: {"changed": Slots(releases).drained()},
         "unlock": lambda: unlock(releases),
         "run": lambda: console.run(releases, options.command),
@@ -187,6 +194,12 @@ def look_or_tell(releases: Releases, options: argparse.Namespace) -> Json | str 
 def page_given() -> str:
     """A page on standard input, unless that is a terminal."""
     return "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
+
+
+def tell(notice: dict[str, str]) -> Json:
+    """Send a notice: `url`, `title`, `text`, `kind`."""
+    apprise.send(**notice, folder=NOTICES)
+    return {"changed": False}
 
 
 def unlock(releases: Releases) -> Json:

@@ -9,11 +9,12 @@ from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from pergola import apprise
 from pergola.documents import Json, answer
 from pergola.people import iso
-from pergola.status import apprise
+from pergola.status import store
 from pergola.status.config import Config
-from pergola.status.look import OK
+from pergola.status.look import CRITICAL, OK, WARNING
 from pergola.status.memory import Notice, Reported, Waiting
 from pergola.status.watch import Change
 
@@ -24,6 +25,8 @@ SECONDS_EACH = 5
 SECONDS_ALL = 20
 SMTP, SMTPS = 25, 465
 WEB = ("http", "https")
+# What Apprise calls a state.
+KINDS = {OK: "success", WARNING: "warning", CRITICAL: "failure"}
 
 Send = Callable[[Notice], None]
 
@@ -108,7 +111,12 @@ def at_address(url: str) -> Recipient:
     scheme, separator, _ = url.partition("://")
     if scheme in WEB or not separator:
         return Recipient(urlsplit(url).hostname or "an address", posted(url))
-    return Recipient(f"{scheme}:// of Apprise's", partial(apprise.send, url))
+    return Recipient(f"{scheme}:// of Apprise's", partial(through_apprise, url))
+
+
+def through_apprise(url: str, told: Notice) -> None:
+    kind = KINDS.get(told.state, "info")
+    apprise.send(url, f"{told.host}: {told.check}", told.text, kind, store.RUN)
 
 
 def posted(url: str) -> Send:

@@ -74,15 +74,17 @@ class Listener:
         self.mails: list[str] = []
         self.beats = 0
         self.answer = 204
+        self.answers: dict[str, int] = {}  # by path, where it is another one
         listener = self
 
         class Web(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 heard = listener.apprised if self.path == "/apprise" else listener.posts
-                if listener.answer < 300:
+                answer = listener.answers.get(self.path, listener.answer)
+                if answer < 300:
                     heard.append(json.loads(body))
-                self.send_response(listener.answer)
+                self.send_response(answer)
                 self.end_headers()
 
             def do_GET(self) -> None:

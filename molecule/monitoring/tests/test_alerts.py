@@ -104,6 +104,24 @@ def test_a_url_of_apprises_is_told_the_same(watched, told, apprised):
     assert not watched.host.file("/run/pergola-monitoring/apprise.yml").exists
 
 
+def test_a_deploy_that_failed_is_told_through_apprise(told, apprised, playbook):
+    there = f"json://{told.here}:{told.web}/apprise"
+    nobody = f"json://{told.here}:{told.web}/a-secret-token/where-nobody-is"
+    told.answers["/a-secret-token/where-nobody-is"] = 404
+
+    done = playbook(
+        "playbooks/deploy.yml", "--tags=release", app_static_command="false",
+        release_notify_urls=[there, nobody], release_notify_mail={},
+    )  # fmt: skip
+
+    assert done.returncode != 0
+    (notice,) = apprised
+    assert (notice["title"], notice["type"]) == ("probe", "failure")
+    assert re.match("probe: deploy of .* failed", notice["message"])
+    assert "WARNING: nobody was told by json://" in done.stdout
+    assert "a-secret-token" not in done.stdout
+
+
 def test_what_could_not_be_sent_is_sent_later_and_holds_nobody_up(watched, told):
     told.answer = 500
     watched.host.check_output("touch /run/reboot-required")
