@@ -65,7 +65,7 @@ def test_the_password_opens_the_vault_and_git_takes_neither_it_nor_the_key(desk,
     assert len(yaml.safe_load(said)["vault_secret_key"]) > 40
     assert (own / made.VAULT).read_text().startswith("$ANSIBLE_VAULT")
     assert stat.S_IMODE((own / made.PASSWORD).stat().st_mode) == 0o600
-    (own / ".secrets/backup.key").write_text("aVeryLongKey\n")
+    (own / made.SECRETS / "backup.key").write_text("aVeryLongKey\n")
     status = ["git", "status", "--porcelain", "--untracked-files=all"]
     shown = subprocess.run(status, cwd=own, capture_output=True, text=True, check=True).stdout
     assert ".secrets" not in shown
@@ -73,7 +73,7 @@ def test_the_password_opens_the_vault_and_git_takes_neither_it_nor_the_key(desk,
 
 
 def test_neither_is_a_host_whatever_the_configuration_says(own, tmp_path):
-    (own / ".secrets/backup.key").write_text("aVeryLongKey\n")
+    (own / made.SECRETS / "backup.key").write_text("aVeryLongKey\n")
     (tmp_path / "ansible.cfg").write_text("[defaults]\n")
     shown = subprocess.run(
         [PROGRAMS / "ansible", "all", "-i", own / "hosts.yml", "-i", own, "--list-hosts"],

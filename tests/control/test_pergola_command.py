@@ -216,6 +216,15 @@ def test_an_inventory_of_ones_own_is_found_with_its_configuration_and_password(d
     assert desk.line("pergola ../our-servers status") == below.format(
         "../our-servers/ansible.cfg", "playbooks/status.yml", "../our-servers/hosts.yml"
     )
+    blank = desk.top / "a blank"
+    shutil.copytree(own, blank / "made")
+    assert desk.line("pergola made status", "a blank") == (
+        f"ANSIBLE_CONFIG=made/ansible.cfg ansible-playbook {book} -i made/hosts.yml"
+    )
+    assert desk.line("pergola './a blank/made' status", ".") == (
+        "ANSIBLE_CONFIG='a blank/made/ansible.cfg' ansible-playbook clone/playbooks/status.yml "
+        "-i 'a blank/made/hosts.yml'"
+    )
     _, said, _ = desk.type("pergola nowhere status", "our-servers")
     assert "there are demo, our-servers, prod, staging" in said
 
