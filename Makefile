@@ -3,13 +3,17 @@ SHELL := /bin/sh
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-ci test-all lint unit bench lock
+.PHONY: help setup inventory demo demo-down test test-ci test-all lint unit bench lock
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z%-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: ## Install what a control node needs (.venv)
 	scripts/setup.sh deploy
+
+inventory: ## Make one outside this clone: make inventory DIR=../our-servers
+	@scripts/setup.sh deploy
+	@python control inventory "$(DIR)"
 
 demo: ## Build a whole server on this machine and open it
 	@scripts/setup.sh demo

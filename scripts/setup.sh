@@ -83,4 +83,5 @@ if [ -r $bundle ]; then
 fi
 .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
 .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes --requirement "$requirements"
+ln -sf ../../control/bin/pergola .venv/bin/pergola
 stamp "$requirements" >.venv/pergola

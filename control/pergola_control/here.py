@@ -10,3 +10,8 @@ def from_here(path: str | Path) -> str:
     """A path as somebody in the directory of the run would write it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") or "," in str(path) else relative
+
+
+def seen_from_here(path: Path) -> str:
+    """The shorter way to name a path."""
+    return min(os.path.relpath(path), str(path), key=len)

@@ -11,9 +11,13 @@ import pytest
 from desk import Desk, answers, git
 from runs import ROOT
 
-# Typed by other tests: from the repository that it is for (test_teams_page.py), and what
-# `make demo` runs (.ci/run), whose source is the whole clone.
-ELSEWHERE = ("ansible-playbook pergola/", "ansible-playbook site.yml -i inventory/demo")
+# Typed by other tests: from the repository that it is for (test_teams_page.py), from a
+# directory beside the clone (tests/control/test_inventory_made.py), and what `make demo` runs
+# (.ci/run), whose source is the whole clone.
+ELSEWHERE = (
+    *("ansible-playbook pergola/", "ansible-playbook ../pergola/"),
+    "ansible-playbook site.yml -i inventory/demo",
+)
 
 
 def shown():

@@ -12,10 +12,21 @@ PACKAGE = ROOT / "control/pergola_control"
 # From the ground up: a room knows those above it in this list, and not each other's.
 ROOMS = [
     *("refusal", "here", "programs", "git", "uv", "operator", "checkout", "package", "basic"),
-    *("modules", "source", "plan", "settings", "command", "inventory", "backups", "output", "cli"),
+    *(
+        "modules",
+        "source",
+        "plan",
+        "settings",
+        "command",
+        "inventory",
+        "backups",
+        "output",
+        "people",
+        "cli",
+    ),
 ]
 # What requirements.txt pins.
-PINNED = {"ansible", "yaml"}
+PINNED = {"ansible", "typer", "yaml"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Ansible's plugins, each a door to a room; the host's package is not of this house.
 DOORS = [

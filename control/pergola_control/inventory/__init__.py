@@ -1,1 +1,1 @@
-"""Whether the files of an inventory can be read, and are read as they are meant."""
+"""Inventories: making one, and whether its files can be read and are read as they are meant."""
