@@ -1,7 +1,7 @@
 """Run a command on a server: one round trip, without a module of Ansible's.
 
-`command` and `shell` pack a module, which the server unpacks and imports: a third of a second of its
-CPU time for each task.
+`command` and `shell` pack a module, which the server unpacks and imports: a third of a second of
+its CPU time for each task.
 """
 
 from __future__ import annotations

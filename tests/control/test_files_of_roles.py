@@ -49,8 +49,8 @@ def role(tmp_path):
 
 def test_a_template_is_rendered_as_ansibles_own_does_it(role):
     template = (
-        "{% if people %}\n{% for one in people %}\n- {{ one }} {{ more }}\n{% endfor %}\n{% endif %}"
-        "{% include 'end.j2' %}\n\n"
+        "{% if people %}\n{% for one in people %}\n- {{ one }} {{ more }}\n{% endfor %}\n"
+        "{% endif %}{% include 'end.j2' %}\n\n"
     )
     has = {"templates/list.j2": template, "templates/end.j2": "back\\\\slash {{ people | length }}"}
     role(

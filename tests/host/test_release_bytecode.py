@@ -53,7 +53,7 @@ def compiled(place, name):
 
 
 def said(place, name):
-    """What a module says that Python imports from there, and that it has read byte-code for that."""
+    """What a module there says; Python has taken its byte-code."""
     source = f"import {name}, sys; print({name}.SAYS, {name}.__cached__)"
     done = subprocess.run(
         [sys.executable, "-v", "-c", source], cwd=place, env={"PYTHONPATH": str(place)},
@@ -116,12 +116,13 @@ def test_what_was_edited_by_hand_is_what_runs(build):
     (place / "hello.py").write_text("SAYS = 'eve'\n")
     os.utime(place / "hello.py", ns=(dates.st_atime_ns, dates.st_mtime_ns))
     source = "import hello; print(hello.SAYS)"
-    done = subprocess.run([sys.executable, "-c", source], cwd=place, capture_output=True, check=True)
+    argv = [sys.executable, "-c", source]
+    done = subprocess.run(argv, cwd=place, capture_output=True, check=True)
     assert done.stdout == b"eve\n"
 
 
 def test_only_what_a_release_has_stays_in_the_store(build, releases):
-    first, *_ = build("a", same="SAYS = 1\n", gone="SAYS = 2\n")
+    build("a", same="SAYS = 1\n", gone="SAYS = 2\n")
     second, *_ = build("b", same="SAYS = 1\n")
     bytecode.tree.remove(releases.path("a"))
     bytecode.prune(releases.home)
@@ -140,5 +141,8 @@ def test_nothing_that_a_power_loss_may_have_cut_is_in_the_store(build, releases)
     assert (releases.home / "bytecode" / sys.implementation.cache_tag / digests[0]).exists()
 
 
-def test_it_is_of_the_python_that_reads_it():
+def test_it_is_of_the_python_that_reads_it(build, monkeypatch):
     assert bytecode.BEGINS[:4] == importlib.util.MAGIC_NUMBER
+    monkeypatch.setattr(bytecode, "BEGINS", b"of another")
+    place, *_ = build("a", hello="SAYS = 'ada'\n")
+    assert not list(place.rglob("*.pyc"))

@@ -17,9 +17,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pergola.release import tree
-from pergola.release.accounts import account_of
 from pergola.release.workshop import Workshop
-from pergola.system import write
+from pergola.system import account_of, write
 
 CACHE = "__pycache__"
 TAG = f"{sys.implementation.cache_tag}.pyc"
@@ -71,7 +70,8 @@ class Bytecode:
 
     def place(self, digest: str) -> Path | None:
         """Where some source's byte-code is; None: nowhere."""
-        return next((at / digest for at in (self.store, self.fresh) if (at / digest).exists()), None)
+        places = (self.store / digest, self.fresh / digest)
+        return next((place for place in places if place.exists()), None)
 
     def modules(self) -> Iterator[tuple[str, str, str]]:
         """Every module: its directory, its name there, and the digest of its content."""
