@@ -92,14 +92,18 @@ def say(text: str) -> None:
 
 
 def run(*command: object, **environment: str) -> str:
-    """Run a command to its end and return what it wrote; BenchError with its last lines."""
+    """Run a command to its end and return what it wrote; BenchError with its last lines.
+
+    Whatever this environment says, Python keeps what it compiles, as it does for users.
+    """
     path = f"{ROOT}/.venv/bin:{os.environ['PATH']}"
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with tempfile.TemporaryFile("w+") as output:
         # A group of its own: Ctrl-C reaches this program alone, which then ends the whole group.
         process = subprocess.Popen(
             list(map(str, command)),
             cwd=ROOT,
-            env={**os.environ, "PATH": path, **environment},
+            env={**usual, "PATH": path, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

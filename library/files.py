@@ -1,7 +1,7 @@
 """Ansible module: write several files at once, all of them checked before the first is replaced.
 
-A `template` task costs two round trips for each file; this one costs one for all. The content is
-rendered on the control node by `lookup('ansible.builtin.template', …)`.
+A `template` task costs two round trips for each file; this one costs one for all. Templates are
+rendered on the control node, by the action of the same name.
 """
 
 from __future__ import annotations
@@ -36,7 +36,14 @@ options:
     default: []
     suboptions:
       path: {description: Where it goes., type: path, required: true}
-      content: {description: What it holds., type: str, required: true}
+      content: {description: What it holds., type: str}
+      src:
+        description:
+          - Instead of C(content) a file of the role, from C(files) as it is, or from C(templates)
+            when its name ends in C(.j2). Of a directory in C(files) each file comes to its place
+            below C(path); those that end in C(.j2) are rendered and lose that ending.
+        type: str
+      vars: {description: Further variables for the template., type: dict}
       owner: {description: Its owner., type: str, default: root}
       group: {description: Its group., type: str, default: root}
       mode: {description: Its mode\, quoted and octal., type: str, default: "0644"}
@@ -67,7 +74,9 @@ python:
 
 OPTIONS = {
     "path": {"type": "path", "required": True},
-    "content": {"type": "str", "required": True},
+    "content": {"type": "str"},
+    "src": {"type": "str"},  # the action has read it
+    "vars": {"type": "dict"},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
     "mode": {"type": "str", "default": "0644"},
@@ -232,6 +241,8 @@ def main() -> None:
     )
     if module.params["take_back"]:
         take_back(module, Path(module.params["take_back"]))
+    if nothing := [one["path"] for one in module.params["files"] if one["content"] is None]:
+        fail(module, f"{', '.join(nothing)}: `content` or `src` says what it holds")
     files = [
         File(
             Path(one["path"]),

@@ -83,5 +83,10 @@ if [ -r $bundle ]; then
 fi
 .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
 .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes --requirement "$requirements"
+# What each run imports is compiled here, as a run may not write there, or be told not to. Not by uv: it would compile
+# the collections too, which are 15,000 of 19,000 files, and of which a run reads a few.
+for part in ansible jinja2 markupsafe packaging resolvelib yaml; do
+  .venv/bin/python -m compileall -q .venv/lib/python3*/site-packages/$part >/dev/null || :
+done
 ln -sf ../../control/bin/pergola .venv/bin/pergola
 stamp "$requirements" >.venv/pergola

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 
-LAUNCHER = Path(__file__).parents[2] / "roles/app/files/serve.py"
+LAUNCHER = Path(__file__).parents[2] / "roles/app/files/lib/launcher/serve.py"
 LIMIT = 20  # seconds a read may take, and a process to end: more than anything here should need
 
 APP = """

@@ -1,4 +1,4 @@
-"""roles/app/files/gate.py: a slot is ready when it answers so, twice in a row."""
+"""roles/app/files/lib/gate.py: a slot is ready when it answers so, twice in a row."""
 
 import importlib.util
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-GATE = Path(__file__).parents[2] / "roles/app/files/gate.py"
+GATE = Path(__file__).parents[2] / "roles/app/files/lib/gate.py"
 spec = importlib.util.spec_from_file_location("gate", GATE)
 gate = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(gate)

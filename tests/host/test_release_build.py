@@ -97,7 +97,9 @@ def shop(releases, monkeypatch, tmp_path):
 def test_a_package_without_a_wheel_is_built_without_the_cache_in_reach(shop):
     (shop.code / "requirements.txt").write_text("docopt==1\nidna==3\n")
     told = shop.ends((1, "hint: Wheels are required for `docopt` because --no-build"))
-    packages.Packages(shop, Ordered(installer="requirements")).install()
+    made = packages.Packages(shop, Ordered(installer="requirements"))
+    made.fetch()
+    made.build()
     first, again, built = told
     assert (first[4], again[4]) == ("", "idna==3\n")
     assert [len(call[3]) for call in told] == [1, 1, 0]
@@ -106,9 +108,11 @@ def test_a_package_without_a_wheel_is_built_without_the_cache_in_reach(shop):
     assert built[2]["UV_CACHE_DIR"] == str(shop.work / "cache")
 
 
-def test_a_lock_of_uvs_is_installed_and_then_compiled(shop):
+def test_a_lock_of_uvs_is_installed_first_without_what_has_to_be_built(shop):
     told = shop.ends()
-    packages.Packages(shop, Ordered(installer="uv-lock")).install()
+    made = packages.Packages(shop, Ordered(installer="uv-lock"))
+    made.fetch()
+    made.build()
     assert [("--frozen" in call[0], "--locked" in call[0]) for call in told] == [
         (True, False), (False, True)
     ]  # fmt: skip

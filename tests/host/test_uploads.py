@@ -20,7 +20,7 @@ def serve():
     there = sys.modules.get("uvicorn")
     sys.modules["uvicorn"] = ModuleType("uvicorn")
     try:
-        path = PROJECT / "roles/app/files/serve.py"
+        path = PROJECT / "roles/app/files/lib/launcher/serve.py"
         spec = importlib.util.spec_from_file_location("serve", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)

@@ -189,8 +189,11 @@ def test_pgdg_is_added_before_the_packages_and_signed_by_the_pinned_key_only():
     assert "URIs: https://apt.postgresql.org/pub/repos/apt\nSuites: noble-pgdg\n" in source
     assert "Signed-By: /usr/share/keyrings/pergola-pgdg.asc" in source
     order = yaml.safe_load((PROJECT / "roles/base/tasks/main.yml").read_text())
-    names = [task["ansible.builtin.import_tasks"] for task in order]
-    assert names.index("repositories.yml") < names.index("packages.yml")
+    names = [next(task[key] for key in task if key.endswith("_tasks")) for task in order]
+    (repositories,) = (n for n, one in enumerate(names) if "repositories.yml" in str(one))
+    assert repositories < names.index("packages.yml")
+    # What is included has only the tags that it is given.
+    assert order[repositories]["tags"] == names[repositories]["apply"]["tags"]
 
     tasks = yaml.safe_load((PROJECT / "roles/base/tasks/repositories.yml").read_text())
     guard = next(task for task in tasks if "ansible.builtin.assert" in task)

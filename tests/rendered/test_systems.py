@@ -4,6 +4,7 @@ The facts are those that Ansible recorded on each system, cut down to what the r
 """
 
 import functools
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -144,9 +145,26 @@ def test_postgresql_is_the_distributions_own(name, version):
 
 def with_clusters(name, *versions):
     host = Host(SYSTEMS[name])
-    files = [{"path": f"/etc/postgresql/{cluster}/postgresql.conf"} for cluster in versions]
-    host.variables["__preflight_clusters"] = {"files": files}
+    files = [f"/etc/postgresql/{cluster}/postgresql.conf" for cluster in versions]
+    host.variables["__preflight_clusters"] = {"stdout_lines": files}
     return host
+
+
+def test_the_cluster_on_the_usual_port_is_the_one_that_applications_reach(tmp_path):
+    text = (PROJECT / "roles/preflight/tasks/system.yml").read_text()
+    (asked,) = (task["host_command"]["cmd"] for task in yaml.safe_load(text) if "host_command" in task)
+    asked = asked.replace("/etc/", f"{tmp_path}/")
+
+    def said():
+        return subprocess.run(["sh", "-c", asked], capture_output=True, text=True, check=True)
+
+    assert (said().stdout, said().stderr) == ("", "")
+    lines = {15: "port = 5432 # ours\n", 16: "#port = 5432\nport = 54321\n", 17: "port=5433\n"}
+    for version, line in lines.items():
+        file = tmp_path / f"postgresql/{version}/main/postgresql.conf"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"data_directory = '/x'\n{line}")
+    assert said().stdout == f"{tmp_path}/postgresql/15/main/postgresql.conf\n"
 
 
 def test_the_cluster_on_the_server_decides_and_not_a_new_release_of_the_system():

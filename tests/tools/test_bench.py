@@ -11,7 +11,7 @@ import yaml
 PROJECT = Path(__file__).parents[2]
 sys.path.insert(0, str(PROJECT / "benchmarks"))
 
-from bench import Bench, last_lines  # noqa: E402
+from bench import Bench, last_lines, run  # noqa: E402
 
 
 @pytest.fixture
@@ -33,6 +33,11 @@ def test_a_measured_server_has_a_key_for_its_backups(bench):
     assert len(key.read_text().strip()) == 48
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert os.path.commonpath([key, bench.folder]) == str(bench.folder)
+
+
+def test_python_keeps_what_it_compiles_as_it_does_for_users(monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert run(sys.executable, "-c", "import sys; print(sys.dont_write_bytecode)") == "False\n"
 
 
 def test_an_error_is_shown_and_not_the_times_of_all_tasks():

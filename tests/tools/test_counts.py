@@ -20,7 +20,7 @@ spec.loader.exec_module(counts)
         ("roles/backup/files/backups/cli.py", "backup"),
         ("roles/base/files/pergola-firewall", "base"),
         ("roles/release/files/source.py", ""),
-        ("roles/app/files/serve.py", ""),
+        ("roles/app/files/lib/launcher/serve.py", ""),
         ("plugins/action/package_sent.py", ""),
     ],
 )

@@ -8,6 +8,7 @@ from pergola.errors import PergolaError
 from pergola.records import MANIFEST, Manifest
 from pergola.release import tree
 from pergola.release.accounts import end_all_of
+from pergola.release.bytecode import Bytecode
 from pergola.release.commands import environment_text
 from pergola.release.packages import Packages
 from pergola.release.releases import Releases
@@ -51,10 +52,14 @@ class Build:
         self.begin(shop)
         self.describe()
         self.unpack(shop)
-        Packages(shop, self.ordered).install()
+        packages, bytecode = Packages(shop, self.ordered), Bytecode(shop, self.releases.home)
+        packages.fetch()
+        bytecode.give()  # what the release's own commands import is compiled by then
+        packages.build()
         self.collect_static(shop)
-        self.seal(shop)
+        self.seal(shop, bytecode)
         os.sync()  # a power loss must not leave a mark on files that are not there
+        bytecode.keep()
         write(self.target / "ready", "")
         persist(self.target)
 
@@ -141,15 +146,17 @@ class Build:
                 },
             )
 
-    def seal(self, shop: Workshop) -> None:
+    def seal(self, shop: Workshop, bytecode: Bytecode) -> None:
         """Make all of it root's, and readable by the application only."""
         builder, runtime = account_of(self.settings.build_user), account_of(self.settings.user)
         end_all_of(builder.pw_name)
         tree.remove(shop.work)
         sizes = (tree.size(path) for path in (shop.code, shop.venv, shop.assets))
         self.refuse_without_room_for(max(sizes), "the release was built, but not kept")
+        bytecode.clear()
         seal = tree.Seal(self.target, {builder.pw_uid})
         self.left_out = seal.make("code", "venv", "assets", plain="assets")
         (shop.venv / ".lock").unlink(missing_ok=True)  # uv's own
+        bytecode.give()
         os.chown(self.target, 0, runtime.pw_gid)
         self.target.chmod(0o750)

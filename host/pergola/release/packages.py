@@ -34,10 +34,6 @@ class Packages:
         self.lock = "uv.lock" if manifest.installer == "uv-lock" else LOCK
         self.to_build: list[str] = []  # packages of the lock that have no wheel for this server
 
-    def install(self) -> None:
-        self.fetch()
-        self.build()
-
     def fetch(self) -> None:
         """Make the virtual environment and install what needs no build, all of it by uv alone.
 
@@ -99,7 +95,7 @@ class Packages:
         return True
 
     def build(self) -> None:
-        """Install the rest: what has to be built; compile all of it.
+        """Install the rest: what has to be built.
 
         From here on code of packages and of the release may run. See uv's manual for the exit
         codes.
@@ -108,22 +104,16 @@ class Packages:
         if self.lock != LOCK:
             # Not editable and in a directory of its own: uv would take stale code otherwise.
             run(
-                [self.uv, "sync", "--locked", "--no-dev", "--no-editable", "--compile-bytecode"],
+                [self.uv, "sync", "--locked", "--no-dev", "--no-editable"],
                 what,
                 directory=self.code,
                 environment={"UV_PROJECT_ENVIRONMENT": str(self.venv)},
             )
             return
-        target = ["--python", self.venv, "--compile-bytecode"]
+        target = ["--python", self.venv]
         if self.to_build:
             sync = [self.uv, "pip", "sync", *target, "--require-hashes", LOCK]
             run(sync, what, directory=self.code)
-        else:
-            # With the project uv would compile nothing but that. Some packages hold files that are
-            # no Python of this version.
-            compiled = '"$1" -m compileall -qq -j 0 "$2" >/dev/null 2>&1 || true'
-            python = self.venv / "bin/python"
-            run(["sh", "-uc", compiled, "sh", python, self.venv / "lib"], "compile it")
         if self.has_project:
             install = [self.uv, "pip", "install", *target, "--no-deps", *self.own_options, "."]
             run(install, "install the project itself", directory=self.code)

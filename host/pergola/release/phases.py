@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pergola.apps import Colour
 from pergola.errors import PergolaError
+from pergola.release import bytecode
 from pergola.release.bake import Bake, is_marked
 from pergola.release.build import Build
 from pergola.release.migrations import Migration, unfinished_indexes
@@ -144,6 +145,7 @@ def drain(work: Work) -> None:
     work.spend("drain")
     work.write_ledger("live")
     work.progress.removed = work.releases.prune(work.progress.began)
+    bytecode.prune(work.releases.home)
     work.lock.release()
 
 

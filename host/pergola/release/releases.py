@@ -7,6 +7,7 @@
   slots/             blue, green: links to releases; live: a link to the live one of these
   live/green         exists: green is live; absent: blue is. Caddy looks at it for each request
   assets/            static files of all kept releases
+  bytecode/          byte-code by the content that it was compiled from
   ledger.jsonl       one line for each thing that was done
 """
 
