@@ -152,7 +152,9 @@ def with_clusters(name, *versions):
 
 def test_the_cluster_on_the_usual_port_is_the_one_that_applications_reach(tmp_path):
     text = (PROJECT / "roles/preflight/tasks/system.yml").read_text()
-    (asked,) = (task["host_command"]["cmd"] for task in yaml.safe_load(text) if "host_command" in task)
+    (asked,) = (
+        task["host_command"]["cmd"] for task in yaml.safe_load(text) if "host_command" in task
+    )
     asked = asked.replace("/etc/", f"{tmp_path}/")
 
     def said():
