@@ -54,6 +54,58 @@ def test_every_setting_says_what_it_is_for(role):
             assert text[-1].startswith(f"Example: {name}: "), f"{name} needs an example"
 
 
+def words(text):
+    return set(re.findall(r"[a-z]{4,}", text.lower()))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_defaults_give_reasons_and_do_not_say_again_what_a_setting_is(role):
+    text = (PROJECT / "roles" / role / "defaults/main.yml").read_text()
+    for comment, name in re.findall(r"((?:^# .*\n)+)(\w+):", text, re.MULTILINE):
+        described = words(str(options(role)[name]["description"]))
+        for sentence in re.split(r"[.:;] ", comment.replace("\n# ", " ").removeprefix("# ")):
+            same = words(sentence) & described
+            assert len(same) < 4 or len(same) < 0.6 * len(words(sentence)), f"{name}: {sentence}"
+        assert "wired in" not in comment, name
+
+
+def test_a_comment_in_the_defaults_stands_right_above_its_setting():
+    for role in ROLES:
+        lines = (PROJECT / "roles" / role / "defaults/main.yml").read_text().splitlines()
+        for line, following in zip(lines, [*lines[1:], ""], strict=True):
+            assert not line.startswith("#") or re.match(r"# |\w+:", following), f"{role}: {line}"
+
+
+CHECKS = {
+    path.parents[1].name: yaml.safe_load(path.read_text())
+    for path in PROJECT.glob("roles/*/meta/checks.yml")
+}
+
+
+@pytest.mark.parametrize("role", CHECKS)
+def test_a_rule_stands_with_the_role_whose_setting_it_names(role):
+    """What it says begins with the setting, whose file and line are told with it."""
+    checks = CHECKS[role]
+    assert checks.keys() <= {"rules", "server_rules", "vars", "calendars", "brings"}
+    assert all(name.startswith(f"__{role}_") for name in checks.get("vars", {}))
+    for rule in checks.get("rules", []):
+        assert rule.keys() <= {"broken", "says"}
+        name = re.match(r"\w+", rule["says"])
+        assert name is None or name[0] in options(role), rule["says"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_role_reads_a_private_name_of_another(role):
+    foreign = re.compile(rf"\b__({'|'.join(other for other in ROLES if other != role)})_\w+")
+    found = [
+        f"{path.relative_to(PROJECT)}: {name[0]}"
+        for path in sorted((PROJECT / "roles" / role).rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+        for name in foreign.finditer(path.read_text())
+    ]
+    assert found == [], "wire it in group_vars/all/wiring.yml"
+
+
 def test_the_page_of_settings_is_what_the_roles_say():
     written = runpy.run_path(str(PROJECT / "scripts/settings_page.py"))["page"]()
     assert (PROJECT / "docs/settings.md").read_text() == written, "python scripts/settings_page.py"

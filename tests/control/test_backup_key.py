@@ -24,7 +24,7 @@ servers:
     ansible_connection: local
     ansible_python_interpreter: "{{ ansible_playbook_python }}"
     preflight_postgresql: true
-    __preflight_postgresql_version: 0
+    postgresql_existing_version: 0
     backup_dir: /nonexistent/pgbackrest
   children:
     db: {hosts: {web1: {}}}

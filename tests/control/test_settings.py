@@ -8,9 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import EncryptedString
+from ansible.template import Templar, trust_as_template
 from pergola_control.settings import templates, values
+from pergola_control.settings.check import Check
 from pergola_control.settings.files import Files
 from pergola_control.settings.message import message
 from pergola_control.settings.problems import Problem, root_causes, setting_problems, template_error
@@ -54,7 +58,7 @@ FILES = {
     "ansible.cfg": "[defaults]\nroles_path=roles\ninject_facts_as_vars=false\n"
     "callback_result_format=yaml\n",
     "playbooks/site.yml": "- hosts: servers\n  gather_facts: false\n  roles: [preflight]\n",
-    "roles/preflight/tasks/main.yml": "- settings_checked: {roles: [web, store]}\n",
+    "roles/preflight/tasks/main.yml": "- settings_checked:\n",
     "roles/web/meta/argument_specs.yml": WEB_SPEC,
     "roles/web/defaults/main.yml": "web_workers: 2\nweb_title: null\nweb_mode: fast\n",
     "roles/store/meta/argument_specs.yml": STORE_SPEC,
@@ -179,14 +183,117 @@ def test_a_secret_is_never_shown(refused):
     assert "hunter2" not in refused
 
 
-def test_a_wrong_call_is_told(tmp_path):
-    project(tmp_path, GOOD, "x: y\n")
-    (tmp_path / "roles/preflight/tasks/main.yml").write_text(
-        "- settings_checked: {roles: [none]}\n"
+WEB_CHECKS = """
+rules:
+  - broken: "{{ web_domain is not search('[.]') }}"
+    says: "web_domain '{{ web_domain }}' has no dot"
+  - {broken: "{{ web_workers | int > __web_most }}", says: "web_workers: {{ __web_most }} at most"}
+  - says: "{{ ['web_title'] if __web_when.web_title != 'daily' else [] }}"
+server_rules:
+  - {broken: "{{ ansible_facts['disk'] < 5 }}", says: "Its disk is too small."}
+vars:
+  __web_most: 8
+  __web_when: {web_title: "{{ web_title or 'daily' }}", "web_sites, a.test": daily}
+calendars: "{{ __web_when }}"
+brings: {files: [{path: /etc/web}], units: ["{{ web_mode }}.service"], store: {a: 1}}
+"""
+
+
+@pytest.fixture
+def check(tmp_path):
+    """The check of the roles web and store with some settings, and what evaluates for it."""
+    for name, text in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "roles/web/meta/checks.yml").write_text(WEB_CHECKS)
+    (tmp_path / "roles/store/meta/checks.yml").write_text(
+        "brings: {files: [{path: /etc/store}], store: {b: 2}}\n"
     )
-    code, output = play(tmp_path)
-    assert code == 2
-    assert "role none has no argument specs" in output
+    inventory = tmp_path / "inventory/prod"
+    (inventory / "group_vars").mkdir()
+
+    def made(**settings):
+        settings = {"web_domain": "app.test", "store_password": "x", **settings}
+        (inventory / "group_vars/servers.yml").write_text(yaml.safe_dump(settings))
+        found = Check(
+            roles_path=tmp_path / "roles",
+            inventory=inventory,
+            playbooks=tmp_path / "playbooks",
+            host="one",
+            groups=["servers"],
+            variables={"ansible_facts": {"disk": 1}, **settings},
+            load=lambda path: trusted(yaml.safe_load(path.read_text())),
+            asked=frozenset({"web_asked"}),
+        )
+        return found, Templar(DataLoader(), variables=found.context).template
+
+    return made
+
+
+def trusted(value):
+    if isinstance(value, dict):
+        return {key: trusted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [trusted(item) for item in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+def test_what_a_rule_refuses_is_told_with_what_a_type_refuses(check):
+    found, evaluate = check(web_domain="apptest", web_workers=9, web_debug="yes")
+    text = found.refusal(evaluate)
+    assert text.startswith("3 settings of ")
+    assert "web_debug is 'yes', must be true or false" in text
+    rule = text[text.index("web_domain 'apptest' has no dot") :]
+    assert "example: web_domain: app.test" in rule
+    assert "group_vars/servers.yml:3" in rule
+    assert "web_workers: 8 at most\n  meaning: How many workers serve.\n" in text
+
+
+def test_a_rule_is_not_asked_about_a_setting_that_is_wrong_already(check):
+    found, evaluate = check(web_domain=["apptest"], web_workers="many")
+    text = found.refusal(evaluate)
+    assert text.startswith("2 settings of ")
+    assert "has no dot" not in text
+    assert "at most" not in text
+
+
+def test_a_rule_may_say_several_things_or_nothing(check):
+    found, evaluate = check(web_title="hourly")
+    text = found.refusal(evaluate)
+    assert text.startswith("1 setting of ")
+    assert "web_title\n  meaning: What pages are called." in text
+    found, evaluate = check(web_title="daily")
+    assert found.refusal(evaluate) == ""
+
+
+def test_only_the_calendars_that_are_set_are_told(check):
+    found, evaluate = check(web_title="hourly")
+    assert found.calendars(evaluate) == {"web_title": "hourly", "web_sites, a.test": "daily"}
+    found, evaluate = check()
+    assert found.calendars(evaluate) == {"web_sites, a.test": "daily"}
+
+
+def test_a_server_is_refused_by_its_facts(check):
+    found, evaluate = check()
+    says = "one cannot be provisioned; nothing was changed.\n- Its disk is too small."
+    assert found.unfit(evaluate) == says
+
+
+def test_what_roles_bring_is_put_together(check):
+    found, evaluate = check(web_mode="safe")
+    assert found.brings(evaluate) == {
+        "files": [{"path": "/etc/store"}, {"path": "/etc/web"}],
+        "units": ["safe.service"],
+        "store": {"b": 2, "a": 1},
+    }
+
+
+def test_a_name_that_a_playbook_asks_for_is_no_misspelt_setting(check):
+    found, evaluate = check(web_asked=True, web_askd=True)
+    text = found.refusal(evaluate)
+    assert "web_askd is no setting" in text
+    assert "web_asked is" not in text
 
 
 @pytest.mark.parametrize(

@@ -109,16 +109,12 @@ def test_too_few_connections_are_refused_with_the_sum():
     assert host(facts=facts, postgresql_max_connections=190, **POOLS).unfit() == ""
 
 
-def broken(made):
-    return " ".join(r["says"] for r in made("__preflight_rules") if r["broken"])
-
-
 def test_a_deploy_refuses_too_few_connections_by_the_applications_own_settings():
-    said = broken(host(postgresql_max_connections=100, **POOLS))
+    said = host(postgresql_max_connections=100, **POOLS).broken()
     assert "notes may open 110 (app_database_connections 10 x (2 slots x (4 app_workers" in said
     assert "Set it to 130 or more" in said
-    assert broken(host(postgresql_max_connections=130, **POOLS)) == ""
-    assert broken(host(**POOLS)) == ""
+    assert host(postgresql_max_connections=130, **POOLS).broken() == ""
+    assert host(**POOLS).broken() == ""
 
 
 @pytest.mark.parametrize(
@@ -132,7 +128,7 @@ def test_a_deploy_refuses_too_few_connections_by_the_applications_own_settings()
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(own, says):
-    said = broken(host(postgresql_settings=own))
+    said = host(postgresql_settings=own).broken()
     assert says in said
     assert bool(said) is bool(says)
 
@@ -169,7 +165,7 @@ def test_an_extension_that_the_distribution_lacks_is_refused():
     assert "postgresql_repository: pgdg" in said
     assert host("bookworm", postgresql_databases=wanted, postgresql_repository="pgdg").unfit() == ""
     named_wrong = [{**NOTES, "extensions": ["pgvector"]}]
-    assert "is called vector" in broken(host(postgresql_databases=named_wrong))
+    assert "is called vector" in host(postgresql_databases=named_wrong).broken()
 
 
 def test_a_version_that_the_distribution_lacks_comes_from_pgdg_only():

@@ -5,6 +5,7 @@ The facts are those that Ansible recorded on each system, cut down to what the r
 
 import functools
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,12 @@ from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 PROJECT = Path(__file__).parents[2]
+sys.path.append(str(PROJECT / "control"))
+from pergola_control.settings.checks import checks_of, said  # noqa: E402 - found through that line
+
 init_plugin_loader()
 PROVISION = ["preflight", "base", "postgresql", "backup", "uv", "caddy", "app", "monitoring"]
+PROVISION += ["release", "upgrade"]
 
 COMMON = {
     "memtotal_mb": 3915,
@@ -58,11 +63,14 @@ def load(path):
     return trusted(yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
 
 
+CHECKS = checks_of(sorted((PROJECT / "roles").iterdir()), load)
+
+
 class Host:
     """The variables of a host in provision.yml, as the roles see them, and templates over them."""
 
     def __init__(self, facts, **settings):
-        variables = {}
+        variables = dict(CHECKS.variables)
         for kind in ("defaults", "vars"):
             for role in PROVISION:
                 variables |= load(PROJECT / "roles" / role / kind / "main.yml")
@@ -104,9 +112,16 @@ class Host:
         # What ansible.builtin.template sets for its own environment.
         return self.template("#jinja2: trim_blocks: True\n" + path.read_text(), role)
 
+    def said(self, rules):
+        return " ".join(text for rule in rules for text in said(rule, self.template))
+
+    def broken(self):
+        """What the rules say of the settings."""
+        return self.said(CHECKS.rules)
+
     def unfit(self):
-        rules = self("__preflight_fitness")
-        return " ".join(rule["says"] for rule in rules if rule["broken"])
+        """What they say of the server, once its facts are known."""
+        return self.said(CHECKS.server_rules)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

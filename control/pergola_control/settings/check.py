@@ -7,6 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pergola_control.settings.checks import (
+    Checks,
+    brought,
+    calendars_set,
+    checks_of,
+    rule_problems,
+    said,
+)
 from pergola_control.settings.files import Load, read_files, variable_files
 from pergola_control.settings.message import headline, message
 from pergola_control.settings.problems import (
@@ -17,12 +25,17 @@ from pergola_control.settings.problems import (
 )
 from pergola_control.settings.specs import Spec, options_of
 
+# Where a setting that is missing goes, below the inventory.
+NEW_FILE = "group_vars/servers/settings.yml"
+
 
 @dataclass(frozen=True)
 class Check:
-    """The settings of one host, and the roles that take them."""
+    """The settings of one host, and the roles that take them.
 
-    roles: Sequence[str]
+    `asked` has the names that playbooks are asked by on the command line.
+    """
+
     roles_path: Path
     inventory: Path
     playbooks: Path
@@ -30,50 +43,79 @@ class Check:
     groups: Sequence[str]
     variables: Mapping[str, object]
     load: Load
+    asked: frozenset[str] = frozenset()
+
+    @cached_property
+    def roles(self) -> Sequence[Path]:
+        """All roles that have settings."""
+        return [
+            path.parents[1] for path in sorted(self.roles_path.glob("*/meta/argument_specs.yml"))
+        ]
 
     @cached_property
     def specs(self) -> Mapping[str, Spec]:
-        """The options of all roles; the first role that names an option has it."""
-        merged: dict[str, Spec] = {}
-        for role in self.roles:
-            for name, option in options_of(self.roles_path / role).items():
-                merged.setdefault(name, option)
-        return merged
+        """The options of all roles."""
+        return {name: spec for role in self.roles for name, spec in options_of(role).items()}
 
     @cached_property
     def defaults(self) -> Mapping[str, object]:
         """The defaults and constants of the roles, as templates that may be evaluated."""
-        places = [(role, kind) for kind in ("defaults", "vars") for role in self.roles]
-        paths = [self.roles_path / role / kind / "main.yml" for role, kind in places]
+        paths = [role / kind / "main.yml" for kind in ("defaults", "vars") for role in self.roles]
         found: dict[str, object] = {}
         for path in filter(Path.is_file, paths):
             found.update(self.load(path))
         return found
 
-    @property
+    @cached_property
+    def checks(self) -> Checks:
+        """What the roles check beyond types."""
+        return checks_of(self.roles, self.load)
+
+    @cached_property
     def context(self) -> Mapping[str, object]:
         """What templates are evaluated with.
 
         A setting may use another role's default, which Ansible itself would only load later.
         """
-        return {**self.defaults, **self.variables}
+        return {**self.checks.variables, **self.defaults, **self.variables}
 
-    def refusal(self, evaluate: Callable[[object], object], new_file: str) -> str:
-        """Every wrong setting as one text, "" if all are right.
+    @property
+    def server_context(self) -> Mapping[str, object]:
+        """The same for what needs a server's facts: by then Ansible has loaded the roles."""
+        return {**self.checks.variables, **self.variables}
 
-        `new_file` is where a setting that is missing goes, below the inventory.
-        """
+    def refusal(self, evaluate: Callable[[object], object]) -> str:
+        """Every wrong setting as one text, "" if all are right."""
         paths = variable_files(self.inventory, self.playbooks, self.host, self.groups)
         files = read_files(paths, self.load)
         vaulted = frozenset(name for names in files.vaulted.values() for name in names)
-        known = frozenset(self.specs) | frozenset(self.defaults)
+        known = frozenset(self.specs) | frozenset(self.defaults) | self.asked
+        names = [role.name for role in self.roles]
         found = [
             *setting_problems(self.specs, self.variables, self.defaults, vaulted, evaluate),
-            *unknown_settings(self.variables, self.roles, known),
+            *unknown_settings(self.variables, names, known),
             *host_problem(self.variables, evaluate),
         ]
+        wrong = frozenset(problem.name for problem in found)
+        found += rule_problems(self.checks.rules, self, wrong, evaluate)
         problems = root_causes(found, self.context)
         if not problems:
             return ""
-        text = message(problems, files, self.host, self.inventory / new_file)
+        text = message(problems, files, self.host, self.inventory / NEW_FILE)
         return f"{headline(len(problems), self.inventory)}\n\n{text}"
+
+    def calendars(self, evaluate: Callable[[object], object]) -> dict[str, str]:
+        """When something runs by settings that are right, by what has it."""
+        return calendars_set(self.checks, self, evaluate)
+
+    def unfit(self, evaluate: Callable[[object], object]) -> str:
+        """All that a server cannot do for its settings as one text, "" if it can do all."""
+        texts = [text for rule in self.checks.server_rules for text in said(rule, evaluate)]
+        if not texts:
+            return ""
+        lines = [f"{self.host} cannot be provisioned; nothing was changed."]
+        return "\n".join(lines + [f"- {text}" for text in texts])
+
+    def brings(self, evaluate: Callable[[object], object]) -> dict[str, object]:
+        """What the roles bring to the server."""
+        return brought(self.checks, evaluate)

@@ -18,12 +18,14 @@ def from_here(path: Path) -> str:
 
 def rendered(problem: Problem, files: Files, host: str, new_file: Path) -> str:
     """A problem in a few lines: what is wrong, what it is, an example, where to fix it."""
-    lines = [f"{problem.name} {problem.what}"]
+    lines = [problem.text]
     if sentence := first_sentence(problem.spec):
         lines.append(f"  meaning: {sentence}")
-    if text := example(problem.spec):
+    if (text := example(problem.spec)) and "example: " not in problem.what:
         lines.append(f"  example: {text}")
     place = None if problem.missing else files.place(problem.name, host)
+    if not problem.name:
+        return "\n".join(lines)
     if problem.missing:
         lines.append(f"  add to:  {from_here(new_file)}")
     elif place:

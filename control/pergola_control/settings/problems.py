@@ -25,6 +25,11 @@ class Problem:
     spec: Spec = field(default_factory=Spec)
     missing: bool = False
 
+    @property
+    def text(self) -> str:
+        """What is wrong, in one sentence that begins with the setting's name."""
+        return self.what if self.what.startswith(self.name) else f"{self.name} {self.what}"
+
 
 def unknown_settings(
     variables: Mapping[str, object], roles: Sequence[str], known: frozenset[str]
