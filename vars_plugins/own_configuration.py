@@ -59,8 +59,6 @@ class VarsModule(BaseVarsPlugin):  # type: ignore[misc]
             "library": constants.DEFAULT_MODULE_PATH or (),
             "plugins/action": constants.DEFAULT_ACTION_PLUGIN_PATH or (),
             "plugins/filter": constants.DEFAULT_FILTER_PLUGIN_PATH or (),
-            "plugins/inventory": constants.DEFAULT_INVENTORY_PLUGIN_PATH or (),
-            "callback_plugins": constants.DEFAULT_CALLBACK_PLUGIN_PATH or (),
         }
         if why := refusal(paths, constants.CONFIG_FILE):
             raise AnsibleError(why)

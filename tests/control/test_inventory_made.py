@@ -48,6 +48,7 @@ def test_the_run_there_names_what_to_fill_in(desk, own):
     assert f"set in:  group_vars/servers/settings.yml:{line}\n" in said
     assert "set in:  hosts.yml:" in said
     assert "REFUSED, nothing was changed" in said
+    assert "settings of our-servers must be fixed" in said
 
 
 def test_a_file_that_lacks_what_a_newer_clone_needs_is_refused_at_once(desk, own):
@@ -139,5 +140,5 @@ def test_a_new_repository_is_empty(tmp_path):
 
 def test_without_a_directory_it_is_said_how(desk):
     _, said = desk.type("make --silent inventory")
-    assert "usage: make inventory" in said
+    assert "usage: inventory" in said
     assert "../our-servers" in said

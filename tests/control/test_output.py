@@ -19,6 +19,7 @@ vars_plugins = {ROOT}/vars_plugins
 interpreter_python = {sys.executable}
 roles_path = roles:{ROOT}/roles
 library = {ROOT}/library
+action_plugins = {ROOT}/plugins/action
 filter_plugins = {ROOT}/plugins/filter
 any_errors_fatal = true
 """

@@ -22,7 +22,7 @@ Next:   cd {quoted} && ansible-playbook {site} -i hosts.yml --check"""
 
 def main(argv: Sequence[str]) -> None:
     """Make the inventory, and say what to do with it."""
-    parser = argparse.ArgumentParser("make inventory", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser("inventory", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", metavar="DIR", type=Path, help="where, such as ../our-servers")
     words = [word for word in argv if word]  # what make gives without a DIR
     folder: Path = parser.parse_args(words or ["--help"]).folder

@@ -50,4 +50,6 @@ def message(problems: Sequence[Problem], files: Files, host: str, new_file: Path
 def headline(count: int, inventory: Path) -> str:
     """How many problems an environment has."""
     settings = "1 setting" if count == 1 else f"{count} settings"
-    return f"{settings} of {from_here(inventory)} must be fixed; nothing was changed on any host."
+    # In the directory itself its own name says more than a dot.
+    name = from_here(inventory) if inventory.resolve() != Path.cwd() else inventory.resolve().name
+    return f"{settings} of {name} must be fixed; nothing was changed on any host."
