@@ -35,6 +35,7 @@ def role(tmp_path):
             "ANSIBLE_ACTION_PLUGINS": f"{PROJECT}/plugins/action",
             "ANSIBLE_LIBRARY": f"{PROJECT}/library",
             "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_STDOUT_CALLBACK": "default",
         }
         ansible = Path(sys.executable).with_name("ansible-playbook")
         done = subprocess.run(

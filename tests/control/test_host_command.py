@@ -25,6 +25,7 @@ def play(tmp_path):
             "ANSIBLE_ACTION_PLUGINS": f"{PROJECT}/plugins/action",
             "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
             "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_STDOUT_CALLBACK": "default",
         }
         ansible = Path(sys.executable).with_name("ansible-playbook")
         done = subprocess.run(
