@@ -19,11 +19,12 @@ PROJECT = Path(__file__).parent.parent
 ELSEWHERE = re.compile(r"roles/(app|release/files/(source|plan|submodules)\.py)")
 HOST = re.compile(r"roles/(\w+)/files/|host/(?:pergola/)?(\w+)")
 LONG_FILE = 300  # lines
-Sources = dict[str, str]  # the text of each Python file by its path in the repository
+Sources = dict[str, str]  # the text of each file by its path in the repository
+VARIABLES = re.compile(r"roles/\w+/(defaults|vars)/main\.yml")
 
 
 def sources(commit: str) -> Sources:
-    """All Python that a commit has; programs have no suffix, but say by which they run."""
+    """All Python that a commit has, and its roles; programs say by which Python they run."""
     command = ["git", "archive", commit]
     packed = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True).stdout
     found = {}
@@ -31,7 +32,8 @@ def sources(commit: str) -> Sources:
         for entry in tar:
             file = tar.extractfile(entry) if entry.isfile() else None
             text = file.read() if file else b""
-            if entry.name.endswith(".py") or re.match(rb"#!.*python", text):
+            of_role = entry.isfile() and entry.name.startswith("roles/")
+            if of_role or entry.name.endswith(".py") or re.match(rb"#!.*python", text):
                 found[entry.name] = text.decode()
     return found
 
@@ -90,8 +92,32 @@ def lines(texts: Iterable[str]) -> int:
     return sum(len(text.splitlines()) for text in texts)
 
 
-def counted(found: Sources) -> dict[str, str]:
+def is_python(path: str, text: str) -> bool:
+    return path.endswith(".py") or (text.startswith("#!") and "python" in text.partition("\n")[0])
+
+
+def variables(found: Sources) -> dict[str, str]:
+    """What roles have of names, and how often one uses a private name of another."""
+    texts = [text for path, text in found.items() if VARIABLES.fullmatch(path)]
+    names = {name for text in texts for name in re.findall(r"^(\w+):", text, re.MULTILINE)}
+    private = {name for name in names if name.startswith("__")}
+    roles = {path.split("/")[1] for path in found if path.startswith("roles/")}
+    read = [
+        name
+        for path, text in found.items()
+        if path.startswith("roles/")
+        for name in re.findall(r"\b__([a-z]+)_\w+", text)
+        if name in roles - {path.split("/")[1]}
+    ]
+    return {
+        "variables of roles": f"{len(names - private)} public, {len(private)} private",
+        "private names across roles": str(len(read)),
+    }
+
+
+def counted(everything: Sources) -> dict[str, str]:
     """Each row's name and what it has at one commit."""
+    found = {path: text for path, text in everything.items() if is_python(path, text)}
     host = {path: text for path, text in found.items() if room(path)}
     others = {path: text for path, text in found.items() if path not in host}
     control = {path: text for path, text in others.items() if "test" not in path}
@@ -104,7 +130,7 @@ def counted(found: Sources) -> dict[str, str]:
     for name, files in (("on servers", host), ("elsewhere", control)):
         long = [path for path, text in files.items() if len(text.splitlines()) > LONG_FILE]
         rows[f"files over {LONG_FILE} lines {name}"] = str(len(long))
-    return rows
+    return rows | variables(everything)
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """What is called by people, roles and units, and what that calls: commands, units, files."""
 
+import os
+import pwd
 from subprocess import CompletedProcess
 from types import SimpleNamespace
 
@@ -188,3 +190,19 @@ def test_a_host_without_copies_says_so(tmp_path, monkeypatch):
     settings_file.FORM.write(tmp_path / "web1.json", SETTINGS)
     assert settings_file.of_others() == settings_file.of_every_server() == [SETTINGS]
     assert settings_file.of_server("web1").local == [COPY]
+
+
+def test_a_hosts_key_is_never_there_half_nor_written_through_a_link(tmp_path, monkeypatch):
+    for name in ("KEY", "CERTIFICATE"):
+        monkeypatch.setattr(peers, name, tmp_path / "backup-tls" / name)
+    monkeypatch.setattr(peers, "ACCOUNT", pwd.getpwuid(os.getuid()).pw_name)
+    (tmp_path / "backup-tls").mkdir()
+    (tmp_path / "elsewhere").write_text("as it was")
+    peers.KEY.symlink_to(tmp_path / "elsewhere")
+    peers.make_certificate(["web1.example.org", "192.0.2.1"])
+    assert (tmp_path / "elsewhere").read_text() == "as it was"
+    assert peers.KEY.read_text().startswith("-----BEGIN PRIVATE KEY-----")
+    modes = [path.lstat().st_mode & 0o7777 for path in (peers.KEY, peers.CERTIFICATE)]
+    assert modes == [0o600, 0o644]
+    assert {"web1.example.org", "192.0.2.1"} <= set(peers.names())
+    assert {path.name for path in peers.KEY.parent.iterdir()} == {"KEY", "CERTIFICATE"}

@@ -156,6 +156,8 @@ def test_an_extension_brings_its_package_and_its_library():
     files = {file["path"]: file["content"] for file in made("__postgresql_application_files")}
     assert '"preload": ["pg_cron"]' in files["/etc/pergola/applications/notes.fact"]
     assert made.unfit() == ""
+    noted = {file["path"]: json.loads(file["content"]) for file in made("__postgresql_files")}
+    assert noted["/etc/pergola/postgresql.json"] == {"version": 17}
 
 
 def test_an_extension_that_the_distribution_lacks_is_refused():

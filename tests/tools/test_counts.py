@@ -53,3 +53,15 @@ def test_each_row_has_its_figure():
     assert found["cluster models"] == " 1 in 1 files: backup"
     assert found["application models"] == " 0 in 0 files: "
     assert (found["dict[str, Any]"], found["lines on servers"]) == ("1", "2")
+
+
+def test_variables_are_counted_and_what_one_role_reads_of_another():
+    found = counts.counted(
+        {
+            "roles/web/defaults/main.yml": "web_port: 1\n# web_old: 2\n",
+            "roles/web/vars/main.yml": "__web_a: 1\n__web_b: 2\n",
+            "roles/store/tasks/main.yml": "{{ __web_a }} {{ __store_x }} {{ __other_y }}\n",
+        }
+    )
+    assert found["variables of roles"] == "1 public, 2 private"
+    assert found["private names across roles"] == "1"

@@ -8,8 +8,8 @@ and nothing but the host's own certificate is trusted for the host.
 import hashlib
 import ipaddress
 import re
-import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,23 +104,21 @@ def make_certificate(addresses: Sequence[str]) -> None:
 
     pgBackRest compares it with names only before 2.50.
     """
-    HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
     host = socket.gethostname()
     found = dict.fromkeys([host, *addresses])
     alternatives = [f"DNS:{name}" for name in found]
     alternatives += [f"IP:{name}" for name in found if is_address(name)]
-    key, certificate = HOME / "own.key.new", HOME / "own.crt.new"
     command = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     command += ["-days", str(DAYS), "-subj", f"/CN={host}"]
     command += ["-addext", f"subjectAltName={','.join(alternatives)}"]
     # keyCertSign: strict clients want it of what they trust, and this signs itself.
     command += ["-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
     command += ["-addext", "extendedKeyUsage=serverAuth,clientAuth"]
-    key.touch(mode=0o600)
-    openssl(*command, "-keyout", key, "-out", certificate)
-    for fresh, place in ((key, KEY), (certificate, CERTIFICATE)):
-        shutil.chown(fresh, ACCOUNT, ACCOUNT)
-        fresh.replace(place)
+    with tempfile.TemporaryDirectory() as folder:
+        key, certificate = Path(folder, "key"), Path(folder, "certificate")
+        openssl(*command, "-keyout", key, "-out", certificate)
+        write(KEY, key.read_bytes(), 0o600, ACCOUNT, ACCOUNT)
+        write(CERTIFICATE, certificate.read_bytes(), 0o644, ACCOUNT, ACCOUNT)
 
 
 def is_address(name: str) -> bool:
