@@ -429,7 +429,7 @@ def test_the_file_that_wins_is_named(tmp_path):
 def test_two_hundred_settings_are_checked_quickly():
     specs = {f"x_{n}": {"type": "list", "elements": "str"} for n in range(200)}
     variables = {name: ["a", "b"] for name in specs}
-    began = time.monotonic()
+    began = time.process_time()
     found = setting_problems(specs, variables, {}, frozenset(), lambda raw: raw)
     assert list(found) == []
-    assert time.monotonic() - began < 0.3
+    assert time.process_time() - began < 0.3

@@ -44,8 +44,9 @@ class Bytecode:
         store = home / "bytecode"
         self.store, self.fresh = store / sys.implementation.cache_tag, store / "fresh"
         shutil.rmtree(self.fresh, ignore_errors=True)
+        # Other accounts of the server may not read what is made of an application's modules.
         for folder in (store, self.store, self.fresh):
-            folder.mkdir(mode=0o755, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
 
     def give(self) -> None:
         """Have every module's byte-code beside it.

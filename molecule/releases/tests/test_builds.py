@@ -9,6 +9,7 @@ from scenario import said
 
 HOME = "/srv/probe"
 ASSETS = f"{HOME}/assets"
+BYTECODE = f"{HOME}/bytecode"
 ACCOUNT = "probe-build"
 
 # Run as app_static_command: tries everything in one go, and writes down what it found.
@@ -200,7 +201,10 @@ def test_the_release_is_roots_and_holds_directories_files_and_links_within(built
     assert web1.check_output(f"{everything} -not -user root") == ""
     assert web1.check_output(f"{everything} -not -type d -not -type f -not -type l") == ""
     assert web1.check_output(f"{everything} -not -type l -perm /7022") == ""
-    assert web1.check_output(f"find {built.path}/code {built.path}/venv -type f -links +1") == ""
+    shared = f"find {built.path}/code {built.path}/venv -type f -links +1 -printf '%i\n'"
+    stored = web1.check_output(f"find {BYTECODE} -type f -printf '%i\n'").split()
+    assert set(web1.check_output(shared).split()) <= set(stored), "with nothing but root's store"
+    assert web1.file(BYTECODE).mode == 0o700
     for link in web1.check_output(f"find {built.path} -type l").splitlines():
         leads = web1.check_output(f"realpath {link}")
         assert leads.startswith((built.path, "/usr/bin/python3")), (link, leads)
