@@ -255,6 +255,7 @@ def told(watched: Watched, listener: Listener) -> Listener:
     listener.answer = 204
     listener.heard()
     listener.mails.clear()
+    listener.apprised.clear()
     return listener
 
 
