@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 PROJECT = Path(__file__).parents[2]
 sys.path.insert(0, str(PROJECT / "roles/preflight/module_utils"))
@@ -392,19 +393,21 @@ ALLOWED = {
     "/usr/sbin/ufw",  # looked for
     "/etc/pgbackrest/conf.d/",  # the name of the stanza
     "/etc/systemd/system/prometheus-",  # a drop-in of our name
+    "/etc/postgresql/",  # the same
     "/etc/systemd/system/",  # the application's units
 }
 
 
 def test_every_file_that_a_role_writes_is_ours_by_name_or_looked_at_first():
-    """What a role writes under a name that others may use is in a list of __*_replaces."""
+    """What a role writes under a name that others may use is among what it brings."""
     written, looked_at = set(), set()
     place = re.compile(r"""(?:path|dest|'path')"?: *['"]?(/(?:etc|usr|srv|var)[^'"} ,\n]*)""")
     for path in [*PROJECT.glob("roles/*/tasks/*.yml"), *PROJECT.glob("roles/*/vars/main.yml")]:
         text = path.read_text()
         written |= {one.partition("{{")[0] for one in place.findall(text) if "pergola" not in one}
-        for block in re.findall(r"^__\w+_replaces:\n((?:  .*\n)+)", text, re.MULTILINE):
-            looked_at |= {one.partition("{{")[0] for one in place.findall(block)}
+    for path in PROJECT.glob("roles/*/meta/checks.yml"):
+        brings = yaml.safe_load(path.read_text()).get("brings", {})
+        looked_at |= {one.partition("{{")[0] for one in place.findall(str(brings.get("files")))}
     assert written - looked_at - ALLOWED == set()
     assert {"/etc/caddy/Caddyfile", "/etc/pgbackrest/pgbackrest.conf"} <= looked_at
 
