@@ -54,7 +54,7 @@ FICKLE_UNITS = {
 }
 # Where time counts, the limits are seconds here.
 LIMITS = {
-    "archive_minutes": [0.05, 60],
+    "archive_minutes": [0.1, 60],
     "idle_transaction_minutes": [0.03, 60],
     "slot_mb": [8, 8192],
 }
