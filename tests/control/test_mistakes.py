@@ -266,6 +266,15 @@ WRONG_SETTINGS = (
         settings={"operators: []": 'operators: [{name: ada, keys: ["~/.ssh/id_ed25519.pub"]}]'},
     ),
     Mistake(
+        "the example of a key, pasted as it stands",
+        what="'ssh-ed25519 AAAA… ada@laptop' is no public SSH key",
+        where=f"{SETTINGS}:39",
+        following="begins with ssh-ed25519 AAAA",
+        settings={
+            "operators: []": 'operators: [{name: ada, keys: ["ssh-ed25519 AAAA… ada@laptop"]}]'
+        },
+    ),
+    Mistake(
         "a secret that CI does not have",
         what="app_secrets.KEY: the value is empty",
         where=f"{SETTINGS}:33",
