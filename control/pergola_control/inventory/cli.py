@@ -24,8 +24,9 @@ def main(argv: Sequence[str]) -> None:
     """Make the inventory, and say what to do with it."""
     parser = argparse.ArgumentParser("inventory", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", metavar="DIR", type=Path, help="where, such as ../our-servers")
-    words = [word for word in argv if word]  # what make gives without a DIR
-    folder: Path = parser.parse_args(words or ["--help"]).folder
+    if not any(argv):  # what make gives without a DIR
+        sys.exit("It is not said where.\n  Next: make inventory DIR=../our-servers")
+    folder: Path = parser.parse_args(argv).folder
     try:
         make(folder)
     except RefusalError as error:

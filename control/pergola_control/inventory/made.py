@@ -81,7 +81,7 @@ def texts(folder: Path) -> Mapping[str, bytes]:
 
 def make(folder: Path) -> None:
     """Make an inventory in a directory; RefusalError where something is in it."""
-    another = "name a directory that does not exist yet: make inventory DIR=../our-servers"
+    another = f"name a directory that does not exist yet: make inventory DIR={folder}-2"
     if folder.exists() and not folder.is_dir():
         raise RefusalError(f"{folder} is no directory, and nothing was changed.", "", another)
     # `git init` may come before.
