@@ -15,9 +15,9 @@ class Noted:
     """The server as the inventory that provisions it has set it.
 
     `version`: of the cluster that applications use. `connections`: as set; 0: as many as the
-    applications need, beside `other_connections`, and the `least`. `work_mb`: megabytes that all connections share
-    for sorts and hashes. `own`: the names in postgresql_settings. `readers`: who may read every
-    application's databases.
+    applications need beside `other_connections`, and at least `least`. `work_mb`: megabytes that
+    all connections share for sorts and hashes. `own`: the names in postgresql_settings. `readers`:
+    who may read every application's databases.
     """
 
     version: int
