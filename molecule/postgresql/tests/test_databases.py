@@ -36,7 +36,7 @@ def shop(provision, bring, database):
     database("create database shop owner probe")
     database("create table old as select 1 as x", database="shop", user="probe")
     # The operator is a reader by the wiring.
-    provision(postgresql_databases=[OWN, {**SHOP, "readers": []}])
+    provision(app_databases=[OWN, {**SHOP, "readers": []}])
     database("create schema later", database="shop", user="probe")
     database("create table later.new (id serial, x int)", database="shop", user="probe")
     yield
@@ -106,7 +106,7 @@ def test_who_is_not_named_any_more_is_shut_out(shop, database, bring):
 
 def test_an_extension_that_cannot_be_had_is_refused(provision, database):
     wanted = [{**OWN, "name": "never", "extensions": ["no_such"]}]
-    output = provision(fails=True, postgresql_databases=wanted)
+    output = provision(fails=True, app_databases=wanted)
     says = "names extensions that this server does not have: no_such; nothing was changed"
     assert says in output
     assert "base_extra_packages" in output

@@ -156,7 +156,7 @@ def test_a_password_in_a_statement_that_failed_is_not_in_the_log(database):
 def test_an_extension_with_a_library_of_its_own_is_installed_and_loaded(provision, database):
     """The package comes after the settings that name its library."""
     own = {"name": "probe", "owner": "probe", "extensions": ["pgaudit"]}
-    output = provision(postgresql_databases=[own])
+    output = provision(app_databases=[own])
     TOTAL.restart(output)
     assert "shared_preload_libraries: pg_stat_statements -> pg_stat_statements,pgaudit" in output
     assert database("show shared_preload_libraries") == "pg_stat_statements,pgaudit"

@@ -180,20 +180,19 @@ def test_a_pause_fails_no_request(maintenance, web1, server, load, ends):
 
 
 def test_those_who_are_allowed_see_the_site_while_others_see_the_page(
-    maintenance, site, web1, playbook
+    maintenance, site, web1, playbook, probe
 ):
     ours = str(ip_network(json.loads((scenario.RUN / "hosts.json").read_text())["network"]))
+    source = {"app_source": str(probe.path), "app_version": "HEAD"}
     before = web1.check_output("systemctl show --property=MainPID caddy")
     try:
-        done = playbook(
-            "playbooks/provision.yml", "--tags=caddy", caddy_maintenance_allowed_networks=[ours]
-        )
+        done = playbook("playbooks/deploy.yml", app_maintenance_allowed_networks=[ours], **source)
         assert done.returncode == 0, done.stdout
         maintenance("on")
         assert site.get("/").status_code == 200
         assert web1.check_output("python3 -c %s", FROM_THE_SERVER_ITSELF) == "503"
     finally:
-        done = playbook("playbooks/provision.yml", "--tags=caddy")
+        done = playbook("playbooks/deploy.yml", **source)
     assert done.returncode == 0, done.stdout
     assert site.get("/").status_code == 503
     assert web1.check_output("systemctl show --property=MainPID caddy") == before
