@@ -42,7 +42,7 @@ SETTINGS = {
     "app_schema_query": "select max(version) from probe_schema",
     "app_workers": 1,
     "app_environment": {"PROBE_DATABASE": "probe"},
-    "caddy_certificates": "internal",
+    "app_certificates": "internal",
     "backup_enabled": False,
 }
 # What the people of web1 decide when the run has named everything.

@@ -8,19 +8,20 @@ import pytest
 import scenario
 from conftest import (
     KEPT,
+    SETTINGS,
     TOTAL,
     Seen,
     changed,
     database,
     gets_in,
-    inventory,
     named,
     page,
     said,
+    state,
     tcp,
     udp,
 )
-from scenario import address
+from scenario import address, described
 from testinfra.host import Host
 
 Run = Callable[..., CompletedProcess[str]]
@@ -131,28 +132,53 @@ def test_a_second_run_needs_no_yes_and_changes_nothing(again):
 
 @pytest.fixture(scope="module")
 def second(again: Seen, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another application's inventory on the same server."""
-    settings = {"app_name": "second", "app_domain": "second.test"}
-    return inventory(tmp_path_factory.mktemp("second"), "web1", settings)
+    """Another application on the same server: its own settings only, as deploy.yml takes them."""
+    own = {name: value for name, value in SETTINGS.items() if name.startswith("app_")}
+    own |= {"app_name": "second", "app_domain": "second.test"}
+    own["app_environment"] = {"PROBE_DATABASE": "second"}
+    folder = tmp_path_factory.mktemp("second")
+    return described(folder, {"app": ["web1"], "db": ["web1"]}, own)
 
 
 @pytest.mark.parametrize("name", ["probe.test", "blog.example.org"])
 def test_a_name_that_another_site_has_is_refused(second, playbook, name):
-    done = playbook("site.yml", inventory=second, app_domain=name, fails=True)
-    assert named(done) == {f"name-{name}"}
+    done = playbook("playbooks/deploy.yml", inventory=second, app_domain=name, fails=True)
+    assert f"answers to {name} already" in said(done)
+    assert "choose another app_domain" in said(done)
     assert changed(done) == []
+    TOTAL.named.add(f"web1 name-{name}")
 
 
-def test_the_ports_of_several_inventories_add_up(second, playbook, web1):
-    playbook("playbooks/provision.yml", "--tags=base", inventory=second)
+def test_the_server_is_provisioned_by_the_inventory_that_did_so_first(second, playbook, web1):
+    """Another one's ports would be opened and closed by whichever ran last."""
+    before = state(web1)
+    for book in ("site.yml", "playbooks/provision.yml"):
+        done = playbook(book, inventory=second, fails=True)
+        assert "web1 is provisioned by the inventory of probe" in said(done)
+        assert "playbooks/deploy.yml" in said(done)
+        assert changed(done) == []
+    assert state(web1) == before
     assert all_answer() == ANSWERS
-    web1.check_output("rm /etc/pergola/firewall.d/second.json")
+
+
+def test_the_ports_of_the_inventory_of_before_stay_open_when_another_takes_over(
+    second, one, playbook, web1
+):
+    """They add up; closing them is a change of its own."""
+    over = {"preflight_takes_over": True}
+    playbook("playbooks/provision.yml", "--tags=base", inventory=second, **over)
+    try:
+        assert all_answer() == ANSWERS
+    finally:
+        web1.check_output("rm -f /etc/pergola/firewall.d/second.json")
+        playbook("playbooks/provision.yml", "--tags=base", inventory=one, **KEPT, **over)
+    assert all_answer() == ANSWERS
 
 
 def test_what_caddy_does_not_load_is_taken_back(again, one, playbook, web1):
     before = web1.check_output("sha256sum /etc/caddy/*")
-    wrong = {**KEPT, "caddy_maintenance_allowed_networks": ["10.0.0.0/99"]}
-    done = playbook("playbooks/provision.yml", "--tags=caddy", inventory=one, fails=True, **wrong)
+    wrong = {"app_maintenance_allowed_networks": ["10.0.0.0/99"]}
+    done = playbook("playbooks/deploy.yml", inventory=one, fails=True, **wrong)
     assert "its files are as they were before" in said(done)
     assert web1.check_output("sha256sum /etc/caddy/*") == before
     web1.check_output("systemctl restart caddy")

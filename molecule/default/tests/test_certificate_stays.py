@@ -20,7 +20,7 @@ def dns(host, request):
 
 def test_a_run_leaves_what_serves_and_says_what_dns_says(host, site, playbook, dns):
     before = host.file("/etc/caddy/linkboard.caddy").content_string
-    done = playbook("playbooks/provision.yml", "--tags=caddy")
+    done = playbook("playbooks/deploy.yml", "--tags=app")
     assert done.returncode == 0, done.stdout
     pointing = f"points to {dns}" if dns else "does not resolve"
     assert f"WARNING: linkboard.test (app_domain) {pointing}, not to web1" in scenario.said(done)
@@ -36,7 +36,7 @@ def test_a_certificate_that_is_there_is_enough(host, playbook, dns):
     """The site's file may be lost: the certificate is there all the same."""
     host.check_output("mv /etc/caddy/linkboard.caddy /root/kept.caddy")
     try:
-        done = playbook("playbooks/provision.yml", "--tags=caddy", "--check", "--diff")
+        done = playbook("playbooks/deploy.yml", "--tags=app", "--check", "--diff")
     finally:
         back = "mv /root/kept.caddy /etc/caddy/linkboard.caddy && touch /run/caddy/loaded"
         host.check_output(back)
@@ -46,18 +46,14 @@ def test_a_certificate_that_is_there_is_enough(host, playbook, dns):
 
 def test_giving_it_up_is_a_setting(playbook):
     done = playbook(
-        "playbooks/provision.yml",
-        "--tags=caddy",
-        "--check",
-        "--diff",
-        caddy_certificates="internal",
+        "playbooks/deploy.yml", "--tags=app", "--check", "--diff", app_certificates="internal"
     )
     assert "+\ttls internal" in done.stdout
 
 
 def test_a_name_without_a_certificate_begins_with_one_of_caddys_own(playbook):
     done = playbook(
-        "playbooks/provision.yml", "--tags=caddy", "--check", "--diff", caddy_domain="new.test"
+        "playbooks/deploy.yml", "--tags=app", "--check", "--diff", app_domain="new.test"
     )
     assert "No public certificate can be had like that" in scenario.said(done)
     assert "tls internal" in done.stdout

@@ -1,4 +1,7 @@
-"""Another application than ours, with an ordinary uv.lock, beside linkboard on the same server."""
+"""Another application than ours, with an ordinary uv.lock, beside linkboard on the same server.
+
+Its inventory has its own settings only, and playbooks/deploy.yml is all that brings it.
+"""
 
 import hashlib
 import json
@@ -142,7 +145,7 @@ def notes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def settings(notes):
-    """All that a user would have to write; the test network's own settings are linkboard's."""
+    """All that a user would have to write: what is the server's, linkboard's inventory has."""
     return {
         "app_name": "notes",
         "app_domain": NAME,
@@ -154,9 +157,6 @@ def settings(notes):
         "app_static_dir": "static",
         "app_environment": {"NOTES_HOST": "{{ app_domain }}"},
         "app_secrets": {"NOTES_KEY": "{{ vault_notes_key }}"},
-        "caddy_acme_directory": "https://acme.test/acme/local/directory",
-        "base_ca_certificates": [str(AUTHORITY)],
-        "base_operators": [{"name": "ada", "keys": [(RUN / "id_ed25519.pub").read_text().strip()]}],
     }
 
 
@@ -179,9 +179,9 @@ def neighbour(site):
 
 @pytest.fixture(scope="module")
 def nowhere(host, neighbour, notes, settings, run):
-    """First on a server without PostgreSQL of its own, under a name that nobody resolves."""
+    """First without a database, under a name that nobody resolves."""
     notes.describe(["app"], settings)
-    done = run("site.yml", app_domain="nowhere.test")
+    done = run("playbooks/deploy.yml", app_domain="nowhere.test")
     assert done.returncode == 0, done.stdout
     return done
 
@@ -190,7 +190,7 @@ def nowhere(host, neighbour, notes, settings, run):
 def live(host, nowhere, notes, settings, run):
     """Then under its name, with a database."""
     notes.describe(["app", "db"], settings)
-    done = run("site.yml")
+    done = run("playbooks/deploy.yml")
     assert done.returncode == 0, done.stdout
     return Site(NAME, address("web1"))
 
@@ -198,7 +198,7 @@ def live(host, nowhere, notes, settings, run):
 def test_a_name_that_does_not_resolve_is_warned_of_and_the_site_answers_all_the_same(host, nowhere):
     said = re.sub(r"\s+", " ", nowhere.stdout)
     assert "WARNING: nowhere.test (app_domain) does not resolve, not to web1" in said
-    assert "point the domain's A/AAAA records to this server and run site.yml again" in said
+    assert "point the domain's A/AAAA records to this server and " in said
     site = Site("nowhere.test", address("web1"))
     assert site.get("/", plain=True).text.startswith("first edition")
     root = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
@@ -259,10 +259,10 @@ def test_it_cannot_reach_the_database_of_linkboard(host, live):
 
 
 def test_a_second_run_changes_nothing(live, run):
-    assert "changed=0 " in run("site.yml").stdout
+    assert "changed=0 " in run("playbooks/deploy.yml").stdout
 
 
-def test_a_lock_that_is_out_of_date_is_refused_with_the_way_to_mend_it(host, live, notes, run):
+def test_a_lock_that_is_out_of_date_is_refused_with_the_way_on(host, live, notes, run):
     before = live.get("/healthz").text
     notes.write("pyproject.toml", PYPROJECT.replace('"uvicorn', '"idna>=3", "uvicorn'))
     notes.commit("Use another package, and forget the lock")

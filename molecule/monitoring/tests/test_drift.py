@@ -1,4 +1,4 @@
-"""What somebody changed by hand is named, and put right by site.yml where it can be."""
+"""What somebody changed by hand is named, and put right where it can be: by what owns it."""
 
 import re
 
@@ -56,7 +56,7 @@ def test_what_was_changed_by_hand_is_named_and_put_right_where_it_can_be(
     # Caddy does not see any more that green is live.
     down = [SITE] if fickle == "green" else []
     watched.looks_until(told, *findings, *((name, "critical") for name in down))
-    tags = "--tags=postgresql,app,monitoring"
+    tags = "--tags=postgresql,monitoring"
 
     # As the scenario's other tests have it.
     settings = {**told.settings, "monitoring_exporters_address": "127.0.0.1"}
@@ -68,6 +68,9 @@ def test_what_was_changed_by_hand_is_named_and_put_right_where_it_can_be(
     done = playbook("playbooks/provision.yml", tags, **settings)
     assert done.returncode == 0, done.stdout
     words = said(done)
+    # Its directories and their modes are the application's.
+    done = playbook("playbooks/deploy.yml", "--tags=app")
+    assert done.returncode == 0, done.stdout
     assert re.search(r"was put right: /var/lib/postgresql/\d+/main had mode 0777", words)
     assert "ALTER SYSTEM had set fsync = off over on" in words
     assert "WARNING: web1 is not as it is set:" in words

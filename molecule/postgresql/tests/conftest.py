@@ -26,14 +26,23 @@ from scenario import (  # noqa: E402
 )
 
 REQUESTS = [Request("GET", "/db"), Request("POST", "/echo", body=b'{"a body": "whole"}')]
+# The probe once more, as a team would have it that only deploys: ten lines, none of the server's.
 SECOND = {
     "app_name": "second",
     "app_domain": "second.test",
-    "app_source": ".",
-    "app_asgi": "second:app",
-    "app_workers": 6,
-    "backup_enabled": False,
+    "app_source": str(PROJECT / "molecule/releases/probe"),
+    "app_version": "working-tree",
+    "app_asgi": "probe:app",
+    "app_health_path": "/readyz",
+    "app_migrate_command": "python migrate.py",
+    "app_schema_query": "select max(version) from probe_schema",
+    "app_workers": 1,
+    "app_database_connections": 5,
+    "app_environment": {"PROBE_DATABASE": "second"},
+    "app_certificates": "internal",
 }
+# 90 for each of two slots: with the probe's 20 and the server's own 20 more than the usual 100.
+MANY = {"app_database_connections": 90}
 
 
 class Database:
@@ -42,7 +51,9 @@ class Database:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.version = host.check_output("ls /etc/postgresql")
-        self.file = f"/etc/postgresql/{self.version}/main/conf.d/pergola.conf"
+        folder = f"/etc/postgresql/{self.version}/main/conf.d"
+        self.file = f"{folder}/pergola.conf"
+        self.needs = f"{folder}/pergola_applications.conf"
 
     def run(self, query: str, database: str = "postgres", user: str = "postgres"):
         command = f"cd / && runuser -u {user} -- psql -XAtq -v ON_ERROR_STOP=1 -d {database} -c %s"
@@ -58,8 +69,8 @@ class Database:
         return self("select pg_postmaster_start_time()")
 
     def text(self) -> str:
-        """The file of its settings."""
-        return self.host.check_output(f"cat {self.file}")
+        """The file of its settings, and that of what applications need beyond them."""
+        return self.host.check_output(f"cat {self.file}; cat {self.needs} 2>/dev/null || true")
 
 
 @pytest.fixture(scope="session")
@@ -88,8 +99,23 @@ def provision(playbook: Playbooks) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
+def deploy(playbook: Playbooks) -> Callable[..., str]:
+    """Run deploy.yml, by itself the probe's; what it said, in one line.
+
+    `fails=True`: it must be refused, else it must succeed.
+    """
+
+    def run(*arguments: str, fails: bool = False, **more: object) -> str:
+        done = playbook("playbooks/deploy.yml", *arguments, **more)
+        assert (done.returncode != 0) == fails, done.stdout
+        return said(done)
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The inventory of another application on the same server."""
+    """The inventory of another application on the same server: its own settings only."""
     folder = tmp_path_factory.mktemp("second")
     return described(folder, {"app": ["web1"], "db": ["web1"]}, SECOND)
 

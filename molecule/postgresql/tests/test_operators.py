@@ -17,11 +17,15 @@ Run = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def operators(playbook: Playbooks, web1: Host) -> Iterator[Run]:
-    """Run site.yml's part about people with these; what it said. Afterwards all is as before."""
+    """Run site.yml's part about people with these; what it said. Afterwards all is as before.
+
+    The server changes hands with each other inventory.
+    """
 
     def run(*people: dict, fails: bool = False, **more: object) -> str:
         tags = "--tags=operators,postgresql" if "inventory" not in more else "--tags=operators"
-        done = playbook("playbooks/provision.yml", tags, base_operators=list(people), **more)
+        more = {"base_operators": list(people), "preflight_takes_over": True, **more}
+        done = playbook("playbooks/provision.yml", tags, **more)
         assert (done.returncode != 0) == fails, done.stdout
         return said(done)
 
@@ -76,9 +80,13 @@ OUT = {"account": False, "key": False, "groups": set(), "sudo": False, "database
 
 
 def test_who_is_in_no_list_is_out_with_all_she_had(operators, web1, second):
-    """eve is in two inventories' lists, ada in one; both leave one after the other."""
+    """eve is in two inventories' lists, ada in one; both leave one after the other.
+
+    Two have lists where an earlier Pergola had both provision the server.
+    """
+    another = {"inventory": second, "backup_enabled": False}
     operators(ADA, EVE)
-    operators(EVE, inventory=second, app_name="second")
+    operators(EVE, **another)
     assert rights(web1, "eve") == IN
     there = session("eve")
     try:
@@ -90,7 +98,7 @@ def test_who_is_in_no_list_is_out_with_all_she_had(operators, web1, second):
         assert rights(web1, "eve") == {**IN, "database": False}
         assert rights(web1, "ada") == OUT
         assert there.poll() is None
-        output = operators(inventory=second, app_name="second")
+        output = operators(**another)
         assert "web1: eve is out: the account is locked" in output
         assert rights(web1, "eve") == OUT
         assert processes(web1, "eve") == set()
@@ -99,7 +107,7 @@ def test_who_is_in_no_list_is_out_with_all_she_had(operators, web1, second):
         there.kill()
         there.wait()
         web1.check_output("rm -f %s", f"{LISTS}/second.json")
-    assert "is out" not in operators(inventory=second, app_name="second")
+    assert "is out" not in operators(**another)
     operators(ADA)
     assert rights(web1, "ada") == IN
 

@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from conftest import TOTAL
+from conftest import MANY, TOTAL
 from scenario import wait_for
 
 MAX = "show max_connections"
@@ -12,7 +12,7 @@ LOST = {"postgresql_settings": {"max_prepared_transactions": 3, "log_min_duratio
 
 
 def test_the_pools_of_all_applications_are_added_up_whichever_runs_last(
-    provision, database, second, load
+    provision, deploy, database, second, load
 ):
     """Another application comes, whose pools need a restart, under the load of the first."""
     assert database(MAX) == "100"
@@ -20,22 +20,23 @@ def test_the_pools_of_all_applications_are_added_up_whichever_runs_last(
     with load() as running:
         time.sleep(1)
         running.mark("restart")
-        output = provision(inventory=second)
+        output = deploy(inventory=second, **MANY)
         running.mark("after")
         time.sleep(2)
         seen = running.end()
     TOTAL.restart(output)
     print(f"a restart for another application: {seen.windows}")
     assert database.began() != before
-    # 15 connections x 2 slots x 6 workers, the probe's 5 x 2 x 2, and 20.
+    # 90 connections x 2 slots, the probe's 5 x 2 workers x 2 slots, and 20.
     assert database(MAX) == "220"
     assert "PostgreSQL of web1 restarts, max_connections: 100 -> 220" in output
     assert seen.failed == 0, seen.first_failures
     assert seen.ok > 100
 
     restarted = database.began()
-    for inventory in ({}, {"inventory": second}):
-        assert "changed=0 " in provision(**inventory)
+    assert "changed=0 " in provision()
+    assert "changed=0 " in deploy("--tags=app")
+    assert "changed=0 " in deploy("--tags=app", inventory=second, **MANY)
     assert (database.began(), database(MAX)) == (restarted, "220")
     reasons = "needed: 20 for probe + 180 for second + 20 for backups, monitoring"
     assert reasons in database.text()
@@ -55,7 +56,8 @@ def test_a_number_of_connections_that_the_pools_exceed_is_refused_with_the_sum(p
         "postgresql_max_connections 60 is too small: 20 for probe + 180 for second + 20 for "
         "backups, monitoring, migrations and consoles are 220" in both
     )
-    assert "group_vars/servers/settings.yml" in both
+    assert "et it to 220 or more" in both
+    assert "group_vars/servers/settings.yml" in own
     assert database.text() == before
 
 
@@ -112,14 +114,18 @@ def test_a_restart_that_a_cut_run_lost_is_made_up_for(provision, database, playb
     assert seen.failed == 0, seen.first_failures
 
 
-def test_what_is_taken_away_needs_nothing_any_more(playbook, second, database, provision, web1):
+def test_what_is_taken_away_needs_nothing_any_more(
+    playbook, second, database, provision, deploy, web1
+):
     """An application and a setting."""
     removed = playbook("playbooks/remove.yml", inventory=second, confirm="second")
     assert removed.returncode == 0, removed.stdout
     assert not web1.file("/etc/pergola/applications/second.fact").exists
     assert database("select rolname from pg_roles where rolname ~ 'second'") == ""
-    looked = provision("--check")
-    assert "max_connections: 220 -> 100" not in looked, "nothing was written"
+    # A deploy restarts it for more connections only.
+    assert "PostgreSQL of web1 restarts" not in deploy("--tags=app")
+    assert database(MAX) == "220"
+    assert "max_connections: 220 -> 100" in provision("--check")
     output = provision()
     TOTAL.restart(output)
     assert "max_connections: 220 -> 100" in output
@@ -153,23 +159,29 @@ def test_a_password_in_a_statement_that_failed_is_not_in_the_log(database):
     assert "a-mark-in-a-password" not in text
 
 
-def test_an_extension_with_a_library_of_its_own_is_installed_and_loaded(provision, database):
-    """The package comes after the settings that name its library."""
-    own = {"name": "probe", "owner": "probe", "extensions": ["pgaudit"]}
-    output = provision(postgresql_databases=[own])
+def test_an_extension_with_a_library_of_its_own_is_installed_and_loaded(
+    provision, deploy, database
+):
+    """By a deploy: the package, the library, the extension."""
+    package = f"postgresql-{database.version}-pgaudit"
+    assert not database.host.package(package).is_installed
+    output = deploy("--tags=app", app_databases=[{"name": "probe", "extensions": ["pgaudit"]}])
+    assert database.host.package(package).is_installed
     TOTAL.restart(output)
     assert "shared_preload_libraries: pg_stat_statements -> pg_stat_statements,pgaudit" in output
     assert database("show shared_preload_libraries") == "pg_stat_statements,pgaudit"
     assert "pgaudit" in database("select extname from pg_extension", database="probe")
 
     # Taken from the list it stays, and statements work that its library looks at.
+    assert "PostgreSQL of web1 restarts" not in deploy("--tags=app")
     assert "changed=0 " in provision()
+    assert database("show shared_preload_libraries") == "pg_stat_statements,pgaudit"
     database("create table looked_at (); drop table looked_at", database="probe")
 
     # How to be rid of it: docs/database.md.
     database("drop extension pgaudit", database="probe")
     database.host.check_output("rm /etc/pergola/applications/probe.fact")
-    output = provision()
+    output = deploy("--tags=app")
     TOTAL.restart(output)
     assert "shared_preload_libraries: pg_stat_statements,pgaudit -> pg_stat_statements" in output
 

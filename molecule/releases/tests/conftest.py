@@ -97,7 +97,7 @@ PAIR = {
     "app_drain_seconds": 5,
     "app_start_timeout_seconds": 15,
     "app_bake_seconds": 0,
-    "caddy_certificates": "internal",
+    "app_certificates": "internal",
     "release_reconnect_seconds": 5,
 }
 # On these servers one that does not answer is given up sooner than the project does.

@@ -186,14 +186,14 @@ def test_those_who_are_allowed_see_the_site_while_others_see_the_page(
     before = web1.check_output("systemctl show --property=MainPID caddy")
     try:
         done = playbook(
-            "playbooks/provision.yml", "--tags=caddy", caddy_maintenance_allowed_networks=[ours]
+            "playbooks/deploy.yml", "--tags=app", app_maintenance_allowed_networks=[ours]
         )
         assert done.returncode == 0, done.stdout
         maintenance("on")
         assert site.get("/").status_code == 200
         assert web1.check_output("python3 -c %s", FROM_THE_SERVER_ITSELF) == "503"
     finally:
-        done = playbook("playbooks/provision.yml", "--tags=caddy")
+        done = playbook("playbooks/deploy.yml", "--tags=app")
     assert done.returncode == 0, done.stdout
     assert site.get("/").status_code == 503
     assert web1.check_output("systemctl show --property=MainPID caddy") == before

@@ -18,7 +18,7 @@ DUMPS = "/var/backups/pergola"
 
 @pytest.fixture(scope="module")
 def inventory(server, tmp_path_factory):
-    """Linkboard as in the other scenario, on the server of the probe."""
+    """Linkboard as in the other scenario, on the server of the probe: its own settings only."""
     del server
     settings = yaml.safe_load(
         (PROJECT / "molecule/default/inventory/group_vars/servers/settings.yml").read_text()
@@ -26,18 +26,18 @@ def inventory(server, tmp_path_factory):
     own = {name: value for name, value in settings.items() if name.startswith("app_")}
     folder = tmp_path_factory.mktemp("neighbour")
     own["app_source"] = str(Repository.clone(folder / "clone").path)
-    own["caddy_certificates"] = "internal"
+    own["app_certificates"] = "internal"
     groups = {"app": ["web1"], "db": ["web1"]}
     return scenario.described(folder / "inventory", groups, own)
 
 
 @pytest.fixture(scope="module")
 def linkboard(inventory, web1, playbook, probe, deploy):
-    """Both are live. A new site reloads Caddy, so there is no load yet."""
+    """Both are live. How one comes beside another under load: scenario postgresql."""
     probe.reset()
     probe.commit("note", "beside linkboard", "Beside linkboard")
     deploy()
-    done = playbook("site.yml", inventory=inventory)
+    done = playbook("playbooks/deploy.yml", inventory=inventory)
     assert done.returncode == 0, done.stdout
     return Server(web1, "linkboard")
 

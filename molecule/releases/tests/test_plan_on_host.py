@@ -103,26 +103,47 @@ def test_the_same_release_again_is_told_to_change_nothing(live, plan, probe, env
     assert "changed=0 " in said
 
 
+NEWCOMER = {
+    "app_name": "newcomer",
+    "app_domain": "newcomer.test",
+    "app_asgi": "probe:app",
+    "app_processes": [PROCESS],
+    "app_environment": {"PROBE_NEW": SECRET},
+    "app_certificates": "internal",
+}
+
+
 def test_a_server_that_has_nothing_of_it_is_told_what_a_first_deploy_makes(
-    tmp_path, probe, plan, told
+    tmp_path, web1, probe, plan, told
 ):
-    settings = {
-        "app_name": "newcomer",
-        "app_domain": "newcomer.test",
-        "app_asgi": "probe:app",
-        "app_processes": [PROCESS],
-        "app_environment": {"PROBE_NEW": SECRET},
-        "caddy_certificates": "internal",
-    }
-    inventory = scenario.described(tmp_path, {"app": ["bare1"]}, settings)
+    """An application beside the probe, which deploy.yml alone will bring."""
+    inventory = scenario.described(tmp_path, {"app": ["web1"], "db": ["web1"]}, NEWCOMER)
+    before = everything(web1)
 
     said = plan(inventory=inventory)
 
-    assert f"newcomer on bare1: first deploy; it makes {told['commit'][:12]}-" in said
+    assert f"newcomer on web1: first deploy; it makes {told['commit'][:12]}-" in said
+    assert everything(web1) == before
     assert re.search(r"packages     [0-9]+ to install", said)
     assert "environment  + PROBE_NEW" in said
     assert "units        newcomer@<slot> starts" in said
     assert "worker starts" in said
+
+
+def test_a_server_that_nobody_provisioned_gets_no_application(tmp_path, web1, playbook, probe):
+    inventory = scenario.described(tmp_path, {"app": ["bare1"], "db": ["bare1"]}, NEWCOMER)
+    bare1 = web1.get_host("ansible://bare1", ansible_inventory=scenario.INVENTORY, sudo=True)
+    listing = "find /etc /srv -xdev ! -path '/etc/pergola*' -printf '%p %T@\\n' | sort"
+    before = bare1.check_output(listing)
+
+    more = {"app_source": str(probe.path), "app_version": "HEAD"}
+    done = playbook("playbooks/deploy.yml", inventory=inventory, **more)
+
+    assert done.returncode != 0
+    said = scenario.said(done)
+    assert "bare1" in said
+    assert re.search(r"run:? .*site\.yml", said, re.IGNORECASE), said
+    assert bare1.check_output(listing) == before
 
 
 def test_the_next_deploy_does_what_the_plan_said(told, probe, deploy, server, live):

@@ -15,6 +15,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+import yaml
 from testinfra.host import Host
 
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
@@ -29,6 +30,7 @@ from scenario import (  # noqa: E402
     Server,
     Site,
     address,
+    described,
     loading,
 )
 
@@ -37,6 +39,9 @@ BEFORE, FIRST = "5205b6f", "a8c6ce6"
 REQUESTS = [Request("GET", "/"), Request("GET", "/db"), Request("POST", "/echo", body=b"whole")]
 LEDGER = "/srv/probe/ledger.jsonl"
 MADE_BY = "/etc/pergola/made-by.json"
+SETTINGS = PROJECT / "molecule/versions/inventory/group_vars/servers/settings.yml"
+# What settings of today were called then.
+CALLED = {"app_certificates": "caddy_certificates"}
 
 
 def git(*words: str) -> bytes:
@@ -87,12 +92,22 @@ class Seen:
 
 
 @pytest.fixture(scope="session")
-def made_before(tmp_path_factory: pytest.TempPathFactory) -> None:
+def inventory_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scenario's inventory in the earlier Pergola's words, with the same key of backups."""
+    settings = yaml.safe_load(SETTINGS.read_text())
+    settings = {CALLED.get(name, name): value for name, value in settings.items()}
+    settings["backup_key_file"] = str(Path(INVENTORY).parent / "backup.key")
+    folder = tmp_path_factory.mktemp("inventory-before")
+    return described(folder, {"app": ["web1"], "db": ["web1"]}, settings)
+
+
+@pytest.fixture(scope="session")
+def made_before(inventory_before: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The server as an earlier Pergola's own site.yml makes it."""
     checkout = tmp_path_factory.mktemp("before")
     subprocess.run(["tar", "x"], cwd=checkout, input=git("archive", BEFORE), check=True)
     done = subprocess.run(
-        ["ansible-playbook", "site.yml", "-i", INVENTORY],
+        ["ansible-playbook", "site.yml", "-i", inventory_before],
         cwd=checkout,
         env={**os.environ, "ANSIBLE_CONFIG": str(checkout / "ansible.cfg")},
         stdin=subprocess.DEVNULL,
