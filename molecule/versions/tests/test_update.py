@@ -71,13 +71,12 @@ def test_the_program_of_the_releases_is_one_for_all_applications_by_now(updated,
 
 
 def test_a_pause_that_cannot_be_made_is_told_and_nothing_restarts(updated, web1):
-    """Another inventory's application, whose program is still of the first Pergola."""
+    """Another inventory's application, whose settings only a newer Pergola can read."""
     began = "systemctl show --property=ActiveEnterTimestampMonotonic 'postgresql@*'"
     before = web1.check_output(began)
     web1.check_output(
         "mkdir -p /srv/other/bin /srv/other/slots /srv/other/live /srv/other/releases/r1 && "
-        "printf '#!/bin/sh\\necho \"invalid choice: \\047pause\\047\" >&2; exit 2\\n' "
-        ">/srv/other/bin/release && chmod +x /srv/other/bin/release && "
+        "touch /srv/other/bin/release && echo '{\"format\": 99}' >/srv/other/settings.json && "
         "touch /srv/other/releases/r1/release.json && ln -s ../releases/r1 /srv/other/slots/blue"
     )
     try:
@@ -85,7 +84,7 @@ def test_a_pause_that_cannot_be_made_is_told_and_nothing_restarts(updated, web1)
     finally:
         web1.check_output("rm -r /srv/other /run/other")
     assert done.rc == 1
-    assert "other: its program is an earlier Pergola's, which knows no pause" in done.stderr
+    assert "other: /srv/other/settings.json was made by a newer Pergola (format 99" in done.stderr
     assert "PostgreSQL was not restarted" in done.stderr
     assert web1.check_output(began) == before
 
