@@ -53,6 +53,7 @@ def wrong(order: Order, server: Noted, cluster: Cluster) -> Iterator[str]:
         return
     found = state.of_server(cluster)
     yield from databases.taken(order.databases, found, others(order))
+    yield from databases.lacking(cluster, order.databases, found, coming=extensions.SPECIAL)
     if shared.restarts(cluster, content):
         yield from not_held()
 

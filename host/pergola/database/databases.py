@@ -246,9 +246,11 @@ def taken(wanted: list[Database], found: ServerState, of_others: Container[str])
             yield f"app_databases: {one.owner}, the owner of {one.name}, is another application"
 
 
-def lacking(server: Cluster, wanted: list[Database], found: ServerState) -> Iterator[str]:
-    """Why an extension cannot be had."""
-    if missing := unavailable(wanted, found.available):
+def lacking(
+    server: Cluster, wanted: list[Database], found: ServerState, coming: Iterable[str] = ()
+) -> Iterator[str]:
+    """Why an extension cannot be had. `coming`: those whose packages this run installs."""
+    if missing := unavailable(wanted, found.available) - set(coming):
         yield (
             f"app_databases names extensions that this server does not have: "
             f"{', '.join(sorted(missing))}. Correct the name, or add the package that holds it to "
