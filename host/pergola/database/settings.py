@@ -80,9 +80,9 @@ def written(folder: Path, instead: Mapping[str, str] | None = None) -> str:
 
 
 def libraries(text: str) -> list[str]:
-    """The libraries that such files have loaded at the start; the last line counts."""
-    found = LIBRARIES.findall(text)
-    return [library for library in found[-1].split(",") if library] if found else []
+    """The libraries that such files have loaded at the start, or will once they are added up."""
+    found = ",".join(LIBRARIES.findall(text)).split(",")
+    return sorted({library.strip() for library in found} - {""})
 
 
 def wrong_lines(log: str, text: str) -> list[str]:
