@@ -47,6 +47,7 @@ options:
       owner: {description: Its owner., type: str, default: root}
       group: {description: Its group., type: str, default: root}
       mode: {description: Its mode\, quoted and octal., type: str, default: "0644"}
+      secret: {description: Whether C(--diff) leaves its content out., type: bool, default: false}
       validate: {description: "A command that must succeed on it; C(%s) is its path.", type: str}
   together:
     description:
@@ -55,9 +56,6 @@ options:
     type: dict
   kept:
     description: A folder that keeps what was replaced, until the next time that something is.
-    type: path
-  take_back:
-    description: Put back what a folder has kept, instead of writing files.
     type: path
 """
 
@@ -80,6 +78,7 @@ OPTIONS = {
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
     "mode": {"type": "str", "default": "0644"},
+    "secret": {"type": "bool", "default": False},
     "validate": {"type": "str"},
 }
 
@@ -94,6 +93,7 @@ class File:
     group: str
     mode: int
     validate: str | None
+    secret: bool
 
     def before(self) -> bytes | None:
         """The bytes that are there now; None: no file."""
@@ -140,6 +140,8 @@ def check_together(module: AnsibleModule, beside: list[tuple[File, Path]]) -> No
     """Check the folder as it would be: what is right alone can be wrong beside the others."""
     wanted = module.params["together"]
     folder = Path(wanted["folder"])
+    if not any(file.path.is_relative_to(folder) for file, _ in beside):
+        return
     with tempfile.TemporaryDirectory(prefix=".pergola-") as name:
         copy = Path(name) / folder.name
         if folder.is_dir():
@@ -177,27 +179,6 @@ def keep(folder: Path, files: list[File]) -> None:
     (folder / "index.json").write_text(json.dumps(index))
 
 
-def take_back(module: AnsibleModule, folder: Path) -> None:
-    """Put back what was kept, and forget it; nothing where nothing was replaced."""
-    try:
-        index = json.loads((folder / "index.json").read_text())
-    except OSError:
-        index = []
-    for number, one in enumerate(index):
-        path = Path(one["path"])
-        if one["there"]:
-            # The folder is on another file system.
-            beside = path.with_name(f".{path.name}.back")
-            shutil.copy2(folder / str(number), beside)
-            status = (folder / str(number)).stat()
-            os.chown(beside, status.st_uid, status.st_gid)
-            beside.replace(path)
-        else:
-            path.unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    module.exit_json(changed=bool(index), written=[one["path"] for one in index])
-
-
 def replace_all(module: AnsibleModule, files: list[File]) -> None:
     """Write and check all files, then put them in place; on failure leave none behind."""
     beside: list[tuple[File, Path]] = []
@@ -218,7 +199,7 @@ def replace_all(module: AnsibleModule, files: list[File]) -> None:
                         f"{file.path} was refused by `{file.validate}`; "
                         f"nothing was replaced.\n{text}",
                     )
-        if beside and module.params["together"]:
+        if module.params["together"]:
             check_together(module, beside)
         if beside and module.params["kept"]:
             keep(Path(module.params["kept"]), files)
@@ -235,12 +216,9 @@ def main() -> None:
             "files": {"type": "list", "elements": "dict", "default": [], "options": OPTIONS},
             "together": {"type": "dict"},
             "kept": {"type": "path"},
-            "take_back": {"type": "path"},
         },
         supports_check_mode=True,
     )
-    if module.params["take_back"]:
-        take_back(module, Path(module.params["take_back"]))
     if nothing := [one["path"] for one in module.params["files"] if one["content"] is None]:
         fail(module, f"{', '.join(nothing)}: `content` or `src` says what it holds")
     files = [
@@ -251,6 +229,7 @@ def main() -> None:
             one["group"],
             int(one["mode"], 8),
             one["validate"],
+            one["secret"],
         )
         for one in module.params["files"]
     ]
@@ -259,8 +238,8 @@ def main() -> None:
         {
             "before_header": str(file.path),
             "after_header": str(file.path),
-            "before": (file.before() or b"").decode(errors="replace"),
-            "after": file.content.decode(errors="replace"),
+            "before": "" if file.secret else (file.before() or b"").decode(errors="replace"),
+            "after": "(not shown)\n" if file.secret else file.content.decode(errors="replace"),
         }
         for file in wrong
         if module._diff

@@ -12,7 +12,7 @@ OVERRIDDEN = {
     "monitoring_jobs",
     "monitoring_notify_mail",
     "monitoring_notify_urls",
-    "postgresql_databases",
+    "app_databases",
     "postgresql_memory_share",
 }
 HEAD = """# Settings

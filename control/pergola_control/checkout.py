@@ -10,6 +10,8 @@ and newer checkouts read it:
     commit   its id; empty likewise
     code     a digest of what reaches servers: two checkouts that have the same are the same
     on, who  when and by whom, for people
+    inventory  whose server it is: the inventory that provisions it, by its application's name;
+             empty where that is not known, or several inventories share a host for copies
 """
 
 from __future__ import annotations
@@ -105,7 +107,16 @@ def read(text: str) -> tuple[Checkout, str]:
     return checkout, on + (f", by {found['who']}" if found.get("who") else "")
 
 
-def written(checkout: Checkout, who: str) -> str:
+def owner(text: str) -> str:
+    """Whose server it is by its file; empty where that is not known."""
+    try:
+        return str(json.loads(text).get("inventory", ""))
+    except (ValueError, AttributeError):
+        return ""
+
+
+def written(checkout: Checkout, who: str, inventory: str = "") -> str:
     """The file of a checkout that works on a server from now on."""
     now = datetime.datetime.now(datetime.UTC).timestamp()
-    return json.dumps({"format": FORMAT, **asdict(checkout), "on": day(now), "who": who}) + "\n"
+    document = {"format": FORMAT, **asdict(checkout), "on": day(now), "who": who}
+    return json.dumps({**document, "inventory": inventory}) + "\n"

@@ -1,7 +1,8 @@
 """An application on this host: where its parts are, what is live of it, what it can be told.
 
 All that is read here is root's: the links of the slots, the releases' manifests, the settings. What
-only its own program can do, /srv/<app>/bin/release does (role release).
+is done with it does the noun `release` of this very version, whatever /srv/<app>/bin/release is: an
+earlier Pergola left a program of its own there.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from pergola.system import attempt, journal, listed, run, show
 
 HOMES, RUN = Path("/srv"), Path("/run")
 LOGS = Path("/var/log/caddy")
+PROGRAM = Path(__file__).resolve().parents[1] / "bin/pergola"
 Colour = Literal["blue", "green"]
 PAGES = ("maintenance.htmx.html", "maintenance.html")
 PAUSE_SECONDS = 45  # less than Caddy waits for an answer's beginning
@@ -132,12 +134,17 @@ class App:
     # -- what it is told ---------------------------------------------------------------------------
 
     def call(self, *words: str, who: str = "") -> Json:
-        """What its own program answers."""
+        """What the program of its releases answers."""
         by = [f"--who={who}"] if who else []
-        answer = json.loads(run(self.home / "bin/release", *by, *words))
+        answer = json.loads(run(*self.program, *by, *words))
         if not isinstance(answer, dict):
-            raise PergolaError(f"{self.home}/bin/release answered with {answer!r}")
+            raise PergolaError(f"`pergola release` answered with {answer!r}")
         return answer
+
+    @property
+    def program(self) -> list[object]:
+        """The command line of what looks after its releases."""
+        return [PROGRAM, "release", f"--app={self.name}"]
 
     def has_page(self) -> bool:
         """Whether a maintenance page is on, for a time or until it is turned off."""
@@ -145,15 +152,13 @@ class App:
 
     def pause(self) -> str:
         """Hold its requests; why that cannot be, or empty."""
-        done = attempt(self.home / "bin/release", "pause", "on", "--for", f"{PAUSE_SECONDS}s")
+        done = attempt(*self.program, "pause", "on", "--for", f"{PAUSE_SECONDS}s")
         if not done.returncode:
             return ""
-        if "invalid choice: 'pause'" in done.stderr:
-            return "its program is an earlier Pergola's, which knows no pause"
         return (done.stderr.strip().splitlines() or ["its program failed"])[0]
 
     def go_on(self) -> None:
-        attempt(self.home / "bin/release", "pause", "off")
+        attempt(*self.program, "pause", "off")
 
 
 def every() -> list[App]:
@@ -196,8 +201,7 @@ def paused(must: bool = True) -> Iterator[dict[str, str]]:
                 raise PergolaError(
                     "requests would fail, as they cannot be held: "
                     + "; ".join(f"{name}: {why}" for name, why in failed.items()),
-                    hint="an application's program is brought by site.yml with that application's "
-                    "inventory: run it first",
+                    hint="run deploy.yml with the inventory of that application first",
                 )
             yield failed
         finally:

@@ -18,8 +18,9 @@ FLOORS = [
     ["postgres"],
     ["apps"],
 ]
-# What people call: each knows all floors, and none of the others.
-NOUNS = ["release", "backup", "database", "status", "upgrade", "app"]
+# What people call: each knows all floors, and none of the others, but for those it stands on.
+NOUNS = ["release", "backup", "database", "web", "status", "upgrade", "app"]
+STANDS_ON = {"app": ["database", "web"]}
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -52,7 +53,8 @@ def test_an_import_goes_down_the_floors_only(file):
             continue
         other = room(module)
         if mine in NOUNS or mine == "cli":
-            assert other in FLOOR or other == mine or mine == "cli", f"{mine} imports {module}"
+            below = [*FLOOR, mine, *STANDS_ON.get(mine, [])]
+            assert other in below or mine == "cli", f"{mine} imports {module}"
         elif mine != "__init__":
             assert FLOOR[other] < FLOOR[mine], f"{mine} imports {module}"
 

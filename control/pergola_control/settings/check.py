@@ -18,6 +18,7 @@ from pergola_control.settings.checks import (
 from pergola_control.settings.files import Load, read_files, variable_files
 from pergola_control.settings.message import headline, message
 from pergola_control.settings.problems import (
+    Problem,
     host_problem,
     root_causes,
     setting_problems,
@@ -27,6 +28,8 @@ from pergola_control.settings.specs import Spec, options_of
 
 # Where a setting that is missing goes, below the inventory.
 NEW_FILE = "group_vars/servers/settings.yml"
+# How the settings of an application begin; all others are those of its server.
+OF_APPLICATION = ("app_", "release_")
 
 
 @dataclass(frozen=True)
@@ -93,12 +96,35 @@ class Check:
         names = [role.name for role in self.roles]
         found = [
             *setting_problems(self.specs, self.variables, self.defaults, vaulted, evaluate),
-            *unknown_settings(self.variables, names, known),
+            *unknown_settings(self.variables, names, known, self.checks.renamed),
             *host_problem(self.variables, evaluate),
         ]
         wrong = frozenset(problem.name for problem in found)
         found += rule_problems(self.checks.rules, self, wrong, evaluate)
         problems = root_causes(found, self.context)
+        if not problems:
+            return ""
+        text = message(problems, files, self.host, self.inventory / NEW_FILE)
+        return f"{headline(len(problems), self.inventory)}\n\n{text}"
+
+    def of_server(self, owner: str) -> str:
+        """The settings of this inventory that are the server's, as one text, "" if there are none.
+
+        `owner`: the inventory that provisions the server.
+        """
+        paths = variable_files(self.inventory, self.playbooks, self.host, self.groups)
+        inside = [path for path in paths if path.is_relative_to(self.inventory.resolve())]
+        files = read_files(inside, self.load)
+        says = (
+            f"is a setting of the server, which the inventory of {owner} provisions: set it there"
+        )
+        problems = [
+            Problem(name, says, spec)
+            for name, spec in self.specs.items()
+            if not name.startswith(OF_APPLICATION)
+            and name in self.variables
+            and files.place(name, self.host)
+        ]
         if not problems:
             return ""
         text = message(problems, files, self.host, self.inventory / NEW_FILE)

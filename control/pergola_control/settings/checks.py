@@ -30,6 +30,7 @@ class Checks:
     server_rules  the same of settings and the facts of a server
     calendars  templates of when something runs: by what has it, in systemd's form
     brings  templates of what a role brings to a server, for a look at what is there already
+    renamed  what settings are called now, by what they were called before
     """
 
     variables: Values
@@ -37,6 +38,7 @@ class Checks:
     server_rules: Sequence[Values]
     calendars: Sequence[object]
     brings: Sequence[Values]
+    renamed: Mapping[str, str]
 
 
 class Settings(Protocol):
@@ -60,6 +62,7 @@ class Written(TypedDict, total=False):
     server_rules: list[Values]
     calendars: object
     brings: Values
+    renamed: Mapping[str, str]
 
 
 def checks_of(roles: Iterable[Path], load: Load) -> Checks:
@@ -72,6 +75,7 @@ def checks_of(roles: Iterable[Path], load: Load) -> Checks:
         server_rules=[rule for one in found for rule in one.get("server_rules", [])],
         calendars=[one["calendars"] for one in found if "calendars" in one],
         brings=[one["brings"] for one in found if "brings" in one],
+        renamed={old: new for one in found for old, new in one.get("renamed", {}).items()},
     )
 
 

@@ -32,12 +32,21 @@ class Problem:
 
 
 def unknown_settings(
-    variables: Mapping[str, object], roles: Sequence[str], known: frozenset[str]
+    variables: Mapping[str, object],
+    roles: Sequence[str],
+    known: frozenset[str],
+    renamed: Mapping[str, str],
 ) -> Iterator[Problem]:
-    """Settings that look like a role's but are in no spec, with the name that was meant."""
+    """Settings that look like a role's but are in no spec, with the name that was meant.
+
+    `renamed`: what settings are called now, by what they were called before.
+    """
     prefixes = tuple(f"{role}_" for role in roles)
     for name in sorted(variables):
         if name.startswith(prefixes) and name not in known:
+            if name in renamed:
+                yield Problem(name, f"is called {renamed[name]} now: rename it")
+                continue
             close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
             hint = f": did you mean {close[0]}?" if close else ": correct or remove it"
             yield Problem(name, f"is no setting{hint}")

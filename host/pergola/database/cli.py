@@ -4,25 +4,13 @@ import argparse
 import os
 import socket
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from pergola.database import databases, restart, settings
-from pergola.database.server import cluster
-from pergola.documents import Form, answer
+from pergola.database import databases, needs, restart, settings
+from pergola.database.server import cluster, noted
+from pergola.documents import answer
 from pergola.errors import PergolaError, of_system
 from pergola.postgres import Cluster
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What role postgresql wants: databases, and extensions of the server's own database."""
-
-    databases: list[databases.Database]
-    extensions: list[str] = field(default_factory=list)
-
-
-WANTED = Form(Wanted)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     reload = verbs.add_parser("reload", help="read changed settings; say which need a restart")
     reload.add_argument("--only-look", action="store_true", help="change nothing")
     verbs.add_parser("restart", help="restart while the applications' requests wait")
-    bring = verbs.add_parser("databases", help="(Ansible) make what is described on stdin")
+    bring = verbs.add_parser("databases", help="make the databases of all applications as noted")
     bring.add_argument("--only-look", action="store_true", help="change nothing")
     return main
 
@@ -47,14 +35,19 @@ def parser() -> argparse.ArgumentParser:
 def do(server: Cluster, options: argparse.Namespace) -> object:
     """Do what the command line says; what it is answered."""
     if options.verb == "check":
-        settings.check(server, options.file, options.coming.split(","), options.set_in)
+        file = {"pergola.conf": options.file.read_text()} if options.file else None
+        settings.check(server, file, options.coming.split(","), options.set_in)
         return {"changed": False}
     if options.verb == "reload":
         return restart.reload(server, options.only_look)
     if options.verb == "restart":
         return restart.restart(server)
-    wanted = WANTED.parse(sys.stdin.read(), "the order on standard input")
-    made = databases.bring(server, wanted.databases, wanted.extensions, options.only_look)
+    wanted = [
+        one
+        for app, need in needs.noted().items()
+        for one in needs.own_databases(app, need, noted())
+    ]
+    made = databases.bring(server, wanted, options.only_look)
     return {"changed": bool(made), "made": made}
 
 

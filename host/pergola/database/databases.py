@@ -5,7 +5,7 @@ A database has an owner, by whose account the application signs in and its migra
 may change rows but no tables. Default privileges give both what the owner makes later.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from pergola.database import state
@@ -23,6 +23,8 @@ PRIVILEGES = {
     "S": ("sequences", {"SELECT"}, {"SELECT", "USAGE"}),
     "n": ("schemas", {"USAGE"}, {"USAGE"}),
 }
+# Extensions of the server's own database: this one shows the statements of all databases.
+OF_SERVER = ("pg_stat_statements",)
 QUIET = "log_min_error_statement"
 
 
@@ -210,22 +212,21 @@ def unavailable(wanted: list[Database], available: Iterable[str]) -> set[str]:
 
 
 def bring(
-    server: Cluster, wanted: list[Database], of_server: list[str], only_look: bool
+    server: Cluster, wanted: list[Database], only_look: bool, of_others: Container[str] = ()
 ) -> list[str]:
-    """Make the databases as wanted; what was missing, in words. `of_server`: its own extensions."""
+    """Make the databases as wanted; what was missing, in words.
+
+    `of_others`: other applications of the server, whose databases and roles stay theirs.
+    """
     found = state.of_server(server)
-    missing = unavailable(wanted, found.available)
-    if missing and not only_look:
-        raise PergolaError(
-            "postgresql_databases names extensions that this server does not have: "
-            f"{', '.join(sorted(missing))}; nothing was changed",
-            hint="correct the name, or add the package that holds it to base_extra_packages "
-            f"(`apt-cache search postgresql-{server.version}-` lists them)",
-        )
+    if wrong := [*taken(wanted, found, of_others), *lacking(server, wanted, found)]:
+        if only_look:
+            return []
+        raise PergolaError("; ".join(wrong))
     steps = [*quiet_steps(found), *server_steps(wanted, found)]
     roles = {*found.roles, *(f"{one.name}_write" for one in wanted if one.writers)}
     administration = state.of_database(server, ADMINISTRATION)
-    steps += extension_steps(ADMINISTRATION, of_server, administration)
+    steps += extension_steps(ADMINISTRATION, OF_SERVER, administration)
     for one in wanted:
         is_there = one.name in found.databases
         inside = state.of_database(server, one.name) if is_there else DatabaseState()
@@ -233,6 +234,26 @@ def bring(
     if not only_look:
         apply(server, steps)
     return [one.says for one in steps if one.says]
+
+
+def taken(wanted: list[Database], found: ServerState, of_others: Container[str]) -> Iterator[str]:
+    """Why a database that is wanted is another application's already."""
+    for one in wanted:
+        there = found.databases.get(one.name)
+        if there and there.owner != one.owner and there.owner in of_others:
+            yield f"app_databases: the database {one.name} is the application {there.owner}'s"
+        elif one.owner in of_others:
+            yield f"app_databases: {one.owner}, the owner of {one.name}, is another application"
+
+
+def lacking(server: Cluster, wanted: list[Database], found: ServerState) -> Iterator[str]:
+    """Why an extension cannot be had."""
+    if missing := unavailable(wanted, found.available):
+        yield (
+            f"app_databases names extensions that this server does not have: "
+            f"{', '.join(sorted(missing))}. Correct the name, or add the package that holds it to "
+            f"base_extra_packages (`apt-cache search postgresql-{server.version}-` lists them)"
+        )
 
 
 def apply(server: Cluster, steps: list[Step]) -> None:

@@ -8,10 +8,11 @@ queues hold the requests.
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pergola import apps
-from pergola.database import drift
+from pergola.database import drift, needs, shared
+from pergola.database.server import noted
 from pergola.database.settings import check
 from pergola.documents import parsed
 from pergola.errors import PergolaError
@@ -58,6 +59,21 @@ class Restarted:
 
 
 def reload(server: Cluster, only_look: bool) -> Reloaded:
+    """Have it take its settings and its applications' needs; say what needs a restart."""
+    content = shared.wanted(server, noted(), needs.noted())
+    if not only_look:
+        shared.settle(server, content)
+        return read_again(server)
+    coming = shared.restarts(server, content)
+    found = read_again(server, only_look=True)
+    return replace(
+        found,
+        changed=found.changed or content != shared.written(server),
+        pending={**found.pending, **coming},
+    )
+
+
+def read_again(server: Cluster, only_look: bool = False) -> Reloaded:
     """Have the server read its files if they are newer; say what needs a restart."""
     put = drift.put_right(server, only_look)
     if not only_look:

@@ -1,6 +1,6 @@
-"""Which cluster is meant: that of the version which role postgresql has noted."""
+"""What role postgresql has noted of the server: which cluster is meant, and what it is set to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pergola.documents import Form
@@ -12,19 +12,33 @@ FILE = Path("/etc/pergola/postgresql.json")
 
 @dataclass(frozen=True)
 class Noted:
-    """The version of the cluster that applications use."""
+    """The server as the inventory that provisions it has set it.
+
+    `version`: of the cluster that applications use. `connections`: as set; 0: as many as the
+    applications need beside `other_connections`, and at least `least`. `work_mb`: megabytes that
+    all connections share for sorts and hashes. `own`: the names in postgresql_settings. `readers`:
+    who may read every application's databases.
+    """
 
     version: int
+    connections: int = 0
+    other_connections: int = 20
+    least: int = 100
+    work_mb: int = 0
+    own: list[str] = field(default_factory=list)
+    readers: list[str] = field(default_factory=list)
 
 
 NOTED = Form(Noted)
 
 
+def noted() -> Noted:
+    found = NOTED.read(FILE)
+    if found is None:
+        raise PergolaError(f"{FILE} is missing", hint="run provision.yml")
+    return found
+
+
 def cluster(version: int | None = None) -> Cluster:
     """The cluster of a version; None: of the one that is noted."""
-    if version is not None:
-        return Cluster(version)
-    noted = NOTED.read(FILE)
-    if noted is None:
-        raise PergolaError(f"{FILE} is missing", hint="run site.yml")
-    return Cluster(noted.version)
+    return Cluster(noted().version if version is None else version)

@@ -3,7 +3,7 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 from pergola.errors import PergolaError
@@ -22,23 +22,26 @@ LIBRARIES = re.compile(r"^shared_preload_libraries = '([^']*)'", re.MULTILINE)
 
 
 def check(
-    server: Cluster, file: Path | None = None, coming: Container[str] = (), set_in: str = ""
+    server: Cluster,
+    files: Mapping[str, str] | None = None,
+    coming: Container[str] = (),
+    set_in: str = "",
 ) -> None:
     """Refuse settings with which the server would not start; PergolaError says which and why.
 
-    `file` is what shall replace conf.d/pergola.conf; None: as it is. `coming` are libraries whose
-    packages this run installs, `set_in` is where a person fixes settings. Without a server there
-    is nothing to check with.
+    `files`: what shall stand in files of conf.d, by their names; the others are as they are.
+    `coming` are libraries whose packages this run installs, `set_in` is where a person fixes
+    settings. Without a server there is nothing to check with.
     """
     control = server.data / "global/pg_control"
     program = Path(server.program("postgres"))
     if not program.exists() or not control.exists():
         return
-    text = (file or server.configuration / "conf.d/pergola.conf").read_text()
     with tempfile.TemporaryDirectory(prefix="pergola-", dir="/run") as name:
         place = Path(name)
         shutil.copytree(server.configuration, place / "config")
-        (place / "config/conf.d/pergola.conf").write_text(text)
+        for file, content in (files or {}).items():
+            (place / "config/conf.d" / file).write_text(content)
         # It reads no more of the data than this.
         (place / "data/global").mkdir(parents=True)
         shutil.copy(server.data / "PG_VERSION", place / "data")
@@ -47,10 +50,10 @@ def check(
         for path in [place, *place.rglob("*")]:
             shutil.chown(path, ACCOUNT, ACCOUNT)
             path.chmod(0o700)
+        text = written(place / "config/conf.d")
         wanted = [f"-cdata_directory={place}/data"]
-        if libraries := LIBRARIES.search(text):
-            there = [lib for lib in libraries[1].split(",") if lib.strip() not in coming]
-            wanted.append(f"-cshared_preload_libraries={','.join(there)}")
+        there = [lib for lib in libraries(text) if lib.strip() not in coming]
+        wanted.append(f"-cshared_preload_libraries={','.join(there)}")
         done = attempt(
             program,
             *("-D", f"{place}/data", f"--config-file={place}/config/postgresql.conf"),
@@ -65,6 +68,21 @@ def check(
             "\n".join(wrong_lines(done.stderr, text)) or last_lines(done.stderr),
             hint=f"correct postgresql_settings in {set_in}" if set_in else "",
         )
+
+
+def written(folder: Path, instead: Mapping[str, str] | None = None) -> str:
+    """What our own files in conf.d say, in the order in which PostgreSQL reads them.
+
+    `instead`: what some of them will say, by their names.
+    """
+    found = {path.name: path.read_text() for path in folder.glob("pergola*.conf")}
+    return "".join(text for _, text in sorted({**found, **(instead or {})}.items()))
+
+
+def libraries(text: str) -> list[str]:
+    """The libraries that such files have loaded at the start; the last line counts."""
+    found = LIBRARIES.findall(text)
+    return [library for library in found[-1].split(",") if library] if found else []
 
 
 def wrong_lines(log: str, text: str) -> list[str]:

@@ -18,7 +18,7 @@ from pergola.system import run, systemctl, write
 
 FRAGMENT, WHOLE = PAGES
 TOLD = "maintenance.json"  # who turned it on and until when, for monitoring
-# Caddy waits so long for an answer's beginning (caddy_response_header_seconds), less a start.
+# Caddy waits so long for an answer's beginning (app_response_header_seconds), less a start.
 LONGEST_PAUSE = 50
 USUAL_PAUSE = "20s"
 DEFAULT_TEXT = "We are working on this site. It will be back shortly."

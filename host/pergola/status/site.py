@@ -101,7 +101,7 @@ def not_accepted(app: Application, tls: Tls, visited: bool) -> tuple[str, str]:
     says = f"no browser accepts its certificate, which is {what}: {tls.why}"
     if app.certificates == "internal":
         return WARNING, (
-            f"{says}. It is set so (caddy_certificates: internal); set auto, or acme behind a load "
+            f"{says}. It is set so (app_certificates: internal); set auto, or acme behind a load "
             "balancer, and run site.yml"
         )
     if app.certificates == "auto" and not visited:
@@ -139,7 +139,7 @@ def domains(look: Look) -> Iterator[Finding]:
             says = f"points to {where}, not to this server" if where else "does not resolve"
             says += (
                 ": visitors do not get here, and its certificate cannot be renewed. Change the A "
-                "and AAAA records; behind a load balancer or CDN set caddy_certificates: acme"
+                "and AAAA records; behind a load balancer or CDN set app_certificates: acme"
             )
             yield Finding(name, WARNING, says)
 

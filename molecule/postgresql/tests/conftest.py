@@ -42,7 +42,7 @@ SECOND = {
     "app_certificates": "internal",
 }
 # 90 for each of two slots: with the probe's 20 and the server's own 20 more than the usual 100.
-MANY = {"app_database_connections": 90}
+MANY = {"app_database_connections": 150}
 
 
 class Database:

@@ -22,7 +22,7 @@ PGAUDIT = {"app_databases": [{"name": "second", "extensions": ["pgaudit"]}]}
 # in pg_hba.conf and pg_ident.conf are the applications'.
 OWN = (
     "find /etc/pergola/firewall.d /etc/pergola/firewall.nft /etc/pergola/operators.d "
-    "/etc/pergola/server.json /etc/pergola/postgresql.json /etc/pergola/monitoring/_server.json "
+    "/etc/pergola/made-by.json /etc/pergola/postgresql.json /etc/pergola/monitoring/_server.json "
     "/etc/caddy/Caddyfile /etc/postgresql/*/main/conf.d/pergola.conf /etc/systemd/system/*.d "
     "/etc/ssh /etc/apt /etc/sudoers.d /etc/sysctl.d /etc/systemd/journald.conf.d "
     "-type f ! -path '*second*' -exec sha256sum {} + | sort -k 2"
@@ -40,7 +40,7 @@ class Kind:
 
 KINDS = {
     "needs no restart": Kind(),
-    "needs more connections": Kind(MANY, "max_connections: 100 -> 220"),
+    "needs more connections": Kind(MANY, "max_connections: 250 -> 340"),
     "needs a library": Kind(
         PGAUDIT, "shared_preload_libraries: pg_stat_statements -> pg_stat_statements,pgaudit"
     ),
@@ -63,7 +63,7 @@ def goes(web1: Host, database, playbook: Playbooks, provision, second) -> Iterat
     removed = playbook("playbooks/remove.yml", inventory=second, confirm="second")
     assert removed.returncode == 0, removed.stdout
     TOTAL.restart(provision())
-    assert database("show max_connections") == "100"
+    assert database("show max_connections") == "250"
     web1.check_output(f"apt-get -qqy purge 'postgresql-{database.version}-pgaudit'")
 
 
@@ -79,7 +79,7 @@ def test_a_setting_of_the_server_in_its_inventory_is_refused_by_name_with_file_a
     output = deploy(inventory=inventory, fails=True)
 
     for name in servers:
-        assert f"{name} is a setting of the server, which inventory probe provisions" in output
+        assert f"{name} is a setting of the server, which the inventory of probe provisions" in output
         line = next(number for number, text in enumerate(lines, 1) if f'"{name}"' in text)
         assert f"group_vars/servers/settings.yml:{line}" in output, name
 
@@ -100,13 +100,13 @@ def test_more_connections_than_the_server_is_set_to_are_refused_before_the_first
     provision, deploy, second, web1, database
 ):
     """The server's own inventory has a number, which is as many as it has by itself."""
-    provision(postgresql_max_connections=100)
+    provision(postgresql_max_connections=250)
     before, began = web1.check_output(ALL), database.began()
     try:
         output = deploy(inventory=second, fails=True, **MANY)
         assert (
-            "postgresql_max_connections 100 is too small: 20 for probe + 180 for second + 20 for "
-            "backups, monitoring, migrations and consoles are 220" in output
+            "postgresql_max_connections 250 is too small: 20 for probe + 300 for second + 20 for "
+            "backups, monitoring, migrations and consoles are 340" in output
         )
         assert "the inventory that provisions this server" in output
         assert web1.check_output(ALL) == before
@@ -118,14 +118,14 @@ def test_more_connections_than_the_server_is_set_to_are_refused_before_the_first
 
 @pytest.fixture
 def without_a_pause(web1: Host) -> Iterator[None]:
-    """The first application's own program fails whatever it is asked for."""
-    program, away = "/srv/probe/bin/release", "/root/release"
+    """The first application's settings are a newer Pergola's, which no program here reads."""
+    settings, away = "/srv/probe/settings.json", "/root/settings.json"
     web1.check_output(
-        f"cp -a {program} {away} && printf '#!/bin/sh\\nexit 1\\n' >{program} && "
-        f"touch --reference={away} {program}"
+        f"cp -a {settings} {away} && printf '{{\"format\": 99}}' >{settings} && "
+        f"touch --reference={away} {settings}"
     )
     yield
-    web1.check_output(f"cp -a {away} {program} && rm {away}")
+    web1.check_output(f"cp -a {away} {settings} && rm {away}")
 
 
 def test_a_restart_that_an_application_could_not_wait_for_is_refused_and_nobody_is_down(

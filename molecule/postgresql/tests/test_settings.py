@@ -15,7 +15,7 @@ def test_the_pools_of_all_applications_are_added_up_whichever_runs_last(
     provision, deploy, database, second, load
 ):
     """Another application comes, whose pools need a restart, under the load of the first."""
-    assert database(MAX) == "100"
+    assert database(MAX) == "250"
     before = database.began()
     with load() as running:
         time.sleep(1)
@@ -27,9 +27,9 @@ def test_the_pools_of_all_applications_are_added_up_whichever_runs_last(
     TOTAL.restart(output)
     print(f"a restart for another application: {seen.windows}")
     assert database.began() != before
-    # 90 connections x 2 slots, the probe's 5 x 2 workers x 2 slots, and 20.
-    assert database(MAX) == "220"
-    assert "PostgreSQL of web1 restarts, max_connections: 100 -> 220" in output
+    # 150 connections x 2 slots, the probe's 5 x 2 workers x 2 slots, and 20.
+    assert database(MAX) == "340"
+    assert "PostgreSQL of web1 restarts, max_connections: 250 -> 340" in output
     assert seen.failed == 0, seen.first_failures
     assert seen.ok > 100
 
@@ -37,8 +37,8 @@ def test_the_pools_of_all_applications_are_added_up_whichever_runs_last(
     assert "changed=0 " in provision()
     assert "changed=0 " in deploy("--tags=app")
     assert "changed=0 " in deploy("--tags=app", inventory=second, **MANY)
-    assert (database.began(), database(MAX)) == (restarted, "220")
-    reasons = "needed: 20 for probe + 180 for second + 20 for backups, monitoring"
+    assert (database.began(), database(MAX)) == (restarted, "340")
+    reasons = "needed: 20 for probe + 300 for second + 20 for backups, monitoring"
     assert reasons in database.text()
 
 
@@ -53,10 +53,10 @@ def test_a_number_of_connections_that_the_pools_exceed_is_refused_with_the_sum(p
     )
     both = provision(fails=True, postgresql_max_connections=60)
     assert (
-        "postgresql_max_connections 60 is too small: 20 for probe + 180 for second + 20 for "
-        "backups, monitoring, migrations and consoles are 220" in both
+        "postgresql_max_connections 60 is too small: 20 for probe + 300 for second + 20 for "
+        "backups, monitoring, migrations and consoles are 340" in both
     )
-    assert "et it to 220 or more" in both
+    assert "et it to 340 or more" in both
     assert "group_vars/servers/settings.yml" in own
     assert database.text() == before
 
@@ -124,13 +124,13 @@ def test_what_is_taken_away_needs_nothing_any_more(
     assert database("select rolname from pg_roles where rolname ~ 'second'") == ""
     # A deploy restarts it for more connections only.
     assert "PostgreSQL of web1 restarts" not in deploy("--tags=app")
-    assert database(MAX) == "220"
-    assert "max_connections: 220 -> 100" in provision("--check")
+    assert database(MAX) == "340"
+    assert "max_connections: 340 -> 250" in provision("--check")
     output = provision()
     TOTAL.restart(output)
-    assert "max_connections: 220 -> 100" in output
+    assert "max_connections: 340 -> 250" in output
     assert "max_prepared_transactions: 3 -> default" in output
-    assert database(MAX) == "100"
+    assert database(MAX) == "250"
     assert database("show max_prepared_transactions") == "0"
 
 

@@ -1,4 +1,4 @@
-"""Refuse a checkout of Pergola that is older than the one that a server was last set up with."""
+"""Refuse an older checkout of Pergola, and another inventory, than a server was set up with."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ansible.plugins.action import ActionBase
 
 # Ansible loads a plugin as a file, of no package.
 sys.path.append(str(Path(__file__).resolve().parents[3] / "control"))
-from pergola_control.checkout import here, read, written
+from pergola_control.checkout import here, owner, read, written
 from pergola_control.operator import who
 
 DOCUMENTATION = r"""
 ---
 module: checkout_checked
 author: Pergola
-short_description: Refuse a checkout of Pergola that is older than what a server was set up with
+short_description: Refuse an older checkout, or another inventory, than a server was set up with
 description:
   - It reads one small file on the server, changes nothing, and also runs in check mode.
   - A server that cannot be asked is left to the next task, which says why.
@@ -28,11 +28,21 @@ options:
   path: {description: The file on the server., type: path, required: true}
   version: {description: This checkout's version., type: str, required: true}
   older: {description: Take an older checkout nevertheless., type: bool, default: false}
+  inventory:
+    description: This inventory, by its application's name; empty where hosts have no owner.
+    type: str
+  provisions: {description: Whether the playbook changes the server itself., type: bool}
+  takes_over: {description: Have this inventory own the server from now on., type: bool}
+  deploy: {description: The command that the application alone needs., type: str}
 """
 
 RETURN = r"""
 file:
   description: What the file should say from now on.
+  returned: always
+  type: str
+owner:
+  description: The inventory that provisions the server; empty where that is not known.
   returned: always
   type: str
 differs:
@@ -55,7 +65,9 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"path", "version", "older"})
+    _VALID_ARGS = frozenset(
+        {"path", "version", "older", "inventory", "provisions", "takes_over", "deploy"}
+    )
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
@@ -78,10 +90,26 @@ class ActionModule(ActionBase):
                     "server: -e preflight_older=true"
                 )
             self._display.warning(says)
-        differs = checkout != there
+        before = owner(text)
+        now = self.owned(host, before)
+        differs = checkout != there or now != before
         if differs:
-            text = written(checkout, who(self._loader.get_basedir(), os.environ))
-        return {**result, "changed": False, "file": text, "differs": differs}
+            text = written(checkout, who(self._loader.get_basedir(), os.environ), now)
+        return {**result, "changed": False, "file": text, "differs": differs, "owner": now}
+
+    def owned(self, host: str, before: str) -> str:
+        """Whose server it is from now on; AnsibleActionFail when this inventory may not have it."""
+        inventory = str(self._task.args.get("inventory") or "")
+        if not inventory or not self._task.args.get("provisions"):
+            return before
+        if before in ("", inventory) or self._task.args.get("takes_over"):
+            return inventory
+        raise AnsibleActionFail(
+            f"{host} is provisioned by the inventory of {before}; nothing was changed. This "
+            f"inventory brings {inventory} to it as one more application: "
+            f"{self._task.args.get('deploy')}, with application settings only (app_*, release_*). "
+            "To take the server over: -e preflight_takes_over=true"
+        )
 
     def text_on_server(self, path: str) -> str:
         """The file's text; empty where there is none, or the server cannot be asked."""

@@ -6,10 +6,15 @@ a connection, and fails once with every problem, its example, and the file and l
 
     - name: Refuse wrong settings before the first change
       settings_checked:
+        tell: [app_version]
       # -> calendars: when something runs by these settings, by what has it
+      # -> told: settings of roles that the playbook does not have, with these roles' defaults
 
     - name: Refuse a server that they cannot be brought to, once its facts are known
       settings_checked: {against: server}
+
+    - name: Refuse settings of a server that another inventory provisions
+      settings_checked: {against: guest, owner: linkboard}
 
     - name: Ask what the roles bring to it
       settings_checked: {against: life}
@@ -41,7 +46,7 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _requires_connection = False
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"against"})
+    _VALID_ARGS = frozenset({"against", "owner", "tell"})
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
@@ -62,12 +67,16 @@ class ActionModule(ActionBase):
         against = self._task.args.get("against", "settings")
         context = check.context if against == "settings" else check.server_context
         evaluate = self._templar.copy_with_new_env(available_variables=context).template
+        if against == "guest":
+            wrong = check.of_server(str(self._task.args.get("owner")))
+            return {**result, "changed": False, **({"failed": True, "msg": wrong} if wrong else {})}
         if against == "life":
             return {**result, "changed": False, "brings": check.brings(evaluate)}
         if wrong := check.refusal(evaluate) if against == "settings" else check.unfit(evaluate):
             return {**result, "changed": False, "failed": True, "msg": wrong}
         calendars = check.calendars(evaluate) if against == "settings" else {}
-        return {**result, "changed": False, "calendars": calendars}
+        told = {name: evaluate(context[name]) for name in self._task.args.get("tell") or []}
+        return {**result, "changed": False, "calendars": calendars, "told": told}
 
     def loaded(self, path: Path) -> Mapping[str, Any]:
         """The variables of a file, decrypted if it is vaulted."""

@@ -1,0 +1,1 @@
+"""One application on this host, but for its releases: accounts, databases, site."""

@@ -1,0 +1,99 @@
+"""An application's part of this server comes into force; its releases come afterwards."""
+
+import contextlib
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pergola.app import postgresql
+from pergola.app.order import Order
+from pergola.database import server as servers
+from pergola.database.restart import Restarted
+from pergola.postgres import Cluster
+from pergola.system import run
+from pergola.web import load
+
+COUNT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Files:
+    """How many files an application keeps, and their bytes; `more`: not all could be counted."""
+
+    count: int = 0
+    bytes: int = 0
+    more: bool = False
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What became of it: what was made, in words; PostgreSQL's restart; what Caddy needed."""
+
+    changed: bool
+    made: list[str] = field(default_factory=list)
+    restarted: Restarted | None = None
+    web: str = ""
+    files: Files = field(default_factory=Files)
+
+
+def bring(order: Order, kept: Path | None = None) -> Brought:
+    """Have all of it in force. `kept`: where the files are that this run has replaced."""
+    made = accounts(order.app)
+    restarted = None
+    if order.has_database:
+        server = servers.noted()
+        more, restarted = postgresql.bring(order, server, Cluster(server.version))
+        made += more
+    web = load.load(kept)
+    changed = bool(made or restarted or web)
+    return Brought(changed, made, restarted, web, counted(map(Path, order.files)))
+
+
+def accounts(app: str) -> list[str]:
+    """Make its accounts and directories, as its files say; the accounts that were missing.
+
+    Both programs make what is missing and correct owners and modes.
+    """
+    before = set(Path("/etc/passwd").read_text().splitlines())
+    run("systemd-sysusers", f"/etc/sysusers.d/{app}.conf")
+    run("systemd-tmpfiles", "--create", f"/etc/tmpfiles.d/{app}.conf")
+    after = Path("/etc/passwd").read_text().splitlines()
+    return [f"account {line.partition(':')[0]}" for line in after if line not in before]
+
+
+def counted(folders: Iterable[Path]) -> Files:
+    """What is below some directories, each within its file system, for ten seconds at most."""
+    until = time.monotonic() + COUNT_SECONDS
+    count = size = 0
+    for folder in folders:
+        for status in files(folder):
+            count, size = count + 1, size + status.st_size
+            if time.monotonic() > until:
+                return Files(count, size, more=True)
+    return Files(count, size)
+
+
+def files(folder: Path) -> Iterator[os.stat_result]:
+    """The plain files below a directory: no link is followed, what cannot be read is left out."""
+    try:
+        device = folder.stat().st_dev
+    except OSError:
+        return
+    for path, names, inside in os.walk(folder):
+        place = Path(path)
+        names[:] = [name for name in names if is_on(device, place / name)]
+        for name in inside:
+            with contextlib.suppress(OSError):  # gone since
+                status = (place / name).lstat()
+                if stat.S_ISREG(status.st_mode):
+                    yield status
+
+
+def is_on(device: int, path: Path) -> bool:
+    try:
+        return path.lstat().st_dev == device
+    except OSError:
+        return False

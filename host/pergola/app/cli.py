@@ -1,0 +1,38 @@
+"""The command line, which role app calls: exits 0, or 1 with a report on stderr."""
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+
+from pergola.app.bring import bring
+from pergola.app.look import look
+from pergola.app.order import ORDER
+from pergola.documents import answer
+from pergola.errors import PergolaError, of_system
+
+
+def parser() -> argparse.ArgumentParser:
+    main = argparse.ArgumentParser(
+        prog="pergola app",
+        description="One application's part of this server, as it is described on standard input.",
+    )
+    verbs = main.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs.add_parser("look", help="what the server has for it, and what it would change")
+    take = verbs.add_parser("bring", help="its accounts, databases and site come into force")
+    take.add_argument("--kept", type=Path, help="where the files before lie")
+    return main
+
+
+def main() -> int:
+    options = parser().parse_args()
+    os.umask(0o022)
+    try:
+        order = ORDER.parse(sys.stdin.read(), "the order on standard input")
+        print(answer(look(order) if options.verb == "look" else bring(order, options.kept)))
+    except (PergolaError, OSError) as error:
+        told = of_system(error) if isinstance(error, OSError) else error
+        print(f"{socket.gethostname()}: {told}", file=sys.stderr)
+        return 1
+    return 0

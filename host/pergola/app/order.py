@@ -1,0 +1,52 @@
+"""What role app wants of this host."""
+
+from dataclasses import dataclass, field
+
+from pergola.database import extensions
+from pergola.database.databases import Database
+from pergola.database.needs import Need
+from pergola.documents import Form
+
+
+@dataclass(frozen=True)
+class Order:
+    """One application.
+
+    `identity`: what tells it from one of another inventory that has the same name. `domains`: the
+    names of its site, its own first. `has_database`: in this host's own PostgreSQL, with so many
+    `connections` at once. `packages`: what it needs of the distribution's beside those of its
+    extensions. `files`: the directories in which it keeps files. `takes_over`: somebody said yes
+    to an application of another inventory.
+    """
+
+    app: str
+    domains: list[str]
+    identity: str = ""
+    has_database: bool = True
+    connections: int = 0
+    databases: list[Database] = field(default_factory=list)
+    packages: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    takes_over: bool = False
+
+    @property
+    def extensions(self) -> list[str]:
+        return sorted({name for one in self.databases for name in one.extensions})
+
+    def need(self, before: Need) -> Need:
+        """What it needs of PostgreSQL.
+
+        An extension that is taken from the list stays in its database, and statements there fail
+        without its library: what was loaded for it before stays loaded.
+        """
+        return Need(
+            connections=self.connections,
+            preload=sorted({*before.preload, *extensions.preload(self.extensions)}),
+            packages=extensions.endings(self.extensions),
+            databases=self.databases,
+            identity=self.identity,
+            domains=self.domains,
+        )
+
+
+ORDER = Form(Order)
