@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-from pergola import apps
 from pergola.app.order import Order
-from pergola.apps import App
 from pergola.database import databases, extensions, needs, restart, shared, state
 from pergola.database.databases import Database
 from pergola.database.needs import NEED, Need
@@ -39,7 +37,7 @@ def wrong(order: Order, server: Noted, cluster: Cluster) -> Iterator[str]:
     """Why the server cannot have it, a sentence each; nothing was changed so far."""
     applications = with_need(order)
     try:
-        content = shared.wanted(cluster, server, applications, lowers=False)
+        shared.wanted(cluster, server, applications, lowers=False)
     except PergolaError as error:
         yield f"{error.reason}. {error.hint}"
         return
@@ -54,28 +52,6 @@ def wrong(order: Order, server: Noted, cluster: Cluster) -> Iterator[str]:
     found = state.of_server(cluster)
     yield from databases.taken(order.databases, found, others(order))
     yield from databases.lacking(cluster, order.databases, found, coming=extensions.SPECIAL)
-    if shared.restarts(cluster, content):
-        yield from not_held()
-
-
-def not_held() -> Iterator[str]:
-    """The live applications whose requests could not wait for a restart."""
-    for app in apps.live():
-        if why := cannot_pause(app):
-            yield (
-                f"PostgreSQL has to restart for it, and requests of {app.name} would fail, as they "
-                f"cannot be held: {why}. Run deploy.yml with the inventory of {app.name} first"
-            )
-
-
-def cannot_pause(app: App) -> str:
-    """Why its requests could not wait, as far as that shows before; empty: they can."""
-    try:
-        app.settings  # noqa: B018 - all that pauses it reads them first
-        app.manifest  # noqa: B018
-    except PergolaError as error:
-        return error.reason
-    return ""
 
 
 def bring(order: Order, server: Noted, cluster: Cluster) -> tuple[list[str], Restarted | None]:

@@ -35,7 +35,7 @@ from scenario import (  # noqa: E402
 )
 
 # The Pergola that makes the server, and an earlier one, whose program of releases knows no pause.
-BEFORE, FIRST = "5205b6f", "a8c6ce6"
+BEFORE, FIRST = "44109d9", "a8c6ce6"
 REQUESTS = [Request("GET", "/"), Request("GET", "/db"), Request("POST", "/echo", body=b"whole")]
 LEDGER = "/srv/probe/ledger.jsonl"
 MADE_BY = "/etc/pergola/made-by.json"
