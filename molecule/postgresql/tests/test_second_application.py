@@ -79,7 +79,9 @@ def test_a_setting_of_the_server_in_its_inventory_is_refused_by_name_with_file_a
     output = deploy(inventory=inventory, fails=True)
 
     for name in servers:
-        assert f"{name} is a setting of the server, which the inventory of probe provisions" in output
+        assert (
+            f"{name} is a setting of the server, which the inventory of probe provisions" in output
+        )
         line = next(number for number, text in enumerate(lines, 1) if f'"{name}"' in text)
         assert f"group_vars/servers/settings.yml:{line}" in output, name
 
