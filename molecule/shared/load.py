@@ -50,6 +50,7 @@ RECONNECT_PAUSE = 0.2
 LOOK_EVERY = 0.25  # how soon an idle reader sees that the load is over
 FILE_EVERY = 0.05  # how often the files of the caller are looked at
 
+GIVEN_UP = "ConnectionTerminated error_code:0"
 SHORT = ("kept-", "new-", "h2-")  # how the kinds of short requests begin
 FIRST_WINDOW = "start"
 LISTED_FAILURES = 20
@@ -136,6 +137,19 @@ class Result:
     windows: dict[str, dict[str, float]] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
     first_failures: list[tuple[float, str, str]] = field(default_factory=list)
+
+    @property
+    def lost(self) -> list[tuple[float, str, str]]:
+        """The first failures but for those that are httpx's own.
+
+        When Caddy reloads or restarts it says over HTTP/2 which streams it still answers (a GOAWAY
+        without an error). Browsers wait for these; httpx gives them up.
+        """
+        mine = [found for found in self.first_failures if GIVEN_UP in found[2]]
+        rest = [found for found in self.first_failures if found not in mine]
+        return (
+            rest if self.failed <= LISTED_FAILURES and len(mine) <= H2_STREAMS[0] else mine + rest
+        )
 
 
 @dataclass

@@ -19,13 +19,11 @@ class Look:
     """The answer.
 
     `wrong`: why it cannot be, a sentence each. `install`: packages. `restart`: what PostgreSQL
-    restarts for. `makes`: what is missing of databases, in words. `has_backups`: of the server's
-    databases. `provisioned`: by anybody.
+    restarts for. `makes`: what is missing of databases, in words. `provisioned`: by anybody.
     """
 
     site: Site
     provisioned: bool
-    has_backups: bool = False
     wrong: list[str] = field(default_factory=list)
     install: list[str] = field(default_factory=list)
     restart: Changes = field(default_factory=dict)
@@ -45,7 +43,6 @@ def look(order: Order) -> Look:
     return Look(
         site=found,
         provisioned=bool(found.version),
-        has_backups=shared.ours(cluster).get("archive_mode") == "on",
         wrong=wrong,
         install=[*packages, *postgresql.packages(order, server)],
         restart={} if wrong else restarts(order, server, cluster),

@@ -18,6 +18,9 @@ def main() -> int:
             # It takes as long to import as all else, and not for what is called each minute.
             from pergola.backup import own
 
+            if options.verb == "point" and options.if_made and not settings.are_made():
+                print("this server makes no backups, so there is no point to return to")
+                return 0
             own.VERBS[options.verb](settings.of_this_host(), options)
     except (PergolaError, OSError) as error:
         failed = of_system(error) if isinstance(error, OSError) else error

@@ -29,6 +29,9 @@ def for_people(verbs: Verbs) -> None:
     verbs.add_parser("verify", help="read every file of the repositories")
     point = verbs.add_parser("point", help="make a named point that a restore can go to")
     point.add_argument("name", nargs="?", default="")
+    point.add_argument(
+        "--if-made", action="store_true", help="none where this server makes no backups"
+    )
     verbs.add_parser(
         "drill", help="restore a backup beside the live server, look closely, remove it"
     ).add_argument("--repo", type=int, help="of this repository; else each has its turn")

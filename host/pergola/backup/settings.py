@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pergola import notes
 from pergola.errors import PergolaError
+from pergola.postgres import Cluster
 
 FILE = notes.BACKUP_FILE
 KEPT = Path("/etc/pergola/backup.d")
@@ -22,6 +23,13 @@ def of_this_host(file: Path | None = None) -> Settings:
     if found is None:
         raise PergolaError(f"{file or FILE} is missing", hint="run site.yml first")
     return found
+
+
+def are_made() -> bool:
+    """Whether the host backs its own PostgreSQL up: role backup says so to PostgreSQL as well."""
+    found = FORM.read(FILE)
+    file = Cluster(int(found.version)).conf_d / "pergola-backup.conf" if found else None
+    return file is not None and file.exists() and "archive_mode = on" in file.read_text()
 
 
 def of_server(stanza: str) -> Settings:

@@ -116,7 +116,9 @@ def test_text_is_utf8_and_sorts_the_same_everywhere(host):
 
 
 def test_every_setting_of_the_file_is_in_force(host):
-    file = host.check_output("cat /etc/postgresql/*/main/conf.d/pergola.conf")
+    file = host.check_output(
+        "cat /etc/postgresql/*/main/conf.d/pergola.conf /etc/postgresql/*/main/conf.d/pergola_applications.conf"
+    )
     wanted = dict(re.findall(r"^(\w+) = ('[^']*'|\S+)", file, re.MULTILINE))
     assert {"shared_buffers", "listen_addresses", "max_connections"} <= wanted.keys()
     names = ", ".join(f"'{name}'" for name in wanted)
