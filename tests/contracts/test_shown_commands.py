@@ -32,10 +32,20 @@ def shown():
     return [pytest.param(command, id=place) for command, place in found.items()]
 
 
+def second_application():
+    """The inventory that docs/your-application.md shows, file by file; its source is here."""
+    page = (ROOT / "docs/your-application.md").read_text()
+    found = re.findall(r"`(inventory/wiki/\S+)`:\n\n```yaml\n(.*?)```", page, re.DOTALL)
+    return {name: text.replace("git@github.com:you/wiki.git", "~/app") for name, text in found}
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
     made = Desk(Path(tmp_path_factory.mktemp("desk")))
     git(made.home / "app", "tag", "v1.4.0")
+    for name, text in second_application().items():
+        (made.top / name).parent.mkdir(parents=True, exist_ok=True)
+        (made.top / name).write_text(text)
     return made
 
 
@@ -51,6 +61,13 @@ def test_a_command_that_is_shown_goes_as_far_as_the_server(desk, command):
     assert "No answer from" in said
     assert desk.contacted()
     assert desk.files() == before
+
+
+def test_the_inventory_of_a_second_application_has_ten_lines_of_its_own_settings():
+    hosts, settings = second_application().values()
+    assert len([*hosts.splitlines(), *settings.splitlines()]) == 10
+    names = [line.partition(":")[0] for line in settings.splitlines()]
+    assert all(name.startswith(("app_", "release_")) for name in names)
 
 
 def test_they_are_found():

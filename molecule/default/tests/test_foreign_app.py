@@ -172,9 +172,9 @@ def run(notes, playbook):
 
 
 @pytest.fixture(scope="module")
-def neighbour(site):
-    """Linkboard's release as it was before notes came."""
-    return site.release()
+def neighbour(host, site):
+    """Linkboard's release and process as they were before notes came."""
+    return site.release(), main_process(host, "linkboard")
 
 
 @pytest.fixture(scope="module")
@@ -215,14 +215,9 @@ def test_it_answers_by_https_beside_linkboard_each_with_its_own_certificate(site
     assert live.get("/", plain=True).status_code == 308
 
 
-@pytest.fixture(scope="module")
-def settled(host, live):
-    """Linkboard's process when notes had come: PostgreSQL restarts once, for more connections."""
-    return main_process(host, "linkboard")
-
-
-def test_linkboard_is_what_it_was(site, neighbour, settled):
-    assert site.release() == neighbour
+def test_linkboard_is_what_it_was_and_did_not_restart(host, site, neighbour, live):
+    """The connections of both are fewer than PostgreSQL accepts from the beginning."""
+    assert (site.release(), main_process(host, "linkboard")) == neighbour
 
 
 def test_its_settings_and_its_secret_arrive_as_they_were_written(host, live):
@@ -293,5 +288,5 @@ def test_a_directory_is_deployed_as_it_is(host, live, notes, run):
     assert status(host, "notes")["live"].startswith("t")
 
 
-def test_linkboard_never_noticed(host, site, neighbour, settled):
-    assert (site.release(), main_process(host, "linkboard")) == (neighbour, settled)
+def test_linkboard_never_noticed(host, site, neighbour):
+    assert (site.release(), main_process(host, "linkboard")) == neighbour

@@ -41,7 +41,7 @@ SECOND = {
     "app_environment": {"PROBE_DATABASE": "second"},
     "app_certificates": "internal",
 }
-# 90 for each of two slots: with the probe's 20 and the server's own 20 more than the usual 100.
+# 150 for each of two slots: with the probe's 20 and the server's own 20 more than its 250.
 MANY = {"app_database_connections": 150}
 
 
