@@ -16,10 +16,14 @@ def notes(tmp_path, monkeypatch):
     home = tmp_path / "srv/notes"
     for name in ("bin", "live", "slots", "releases/r1", "releases/r2"):
         (home / name).mkdir(parents=True)
+    # An earlier Pergola's, of which nothing is asked.
+    (home / "bin/release").write_text("#!/bin/sh\nexit 1\n")
+    (home / "bin/release").chmod(0o755)
     (home / "releases/r1/release.json").write_text('{"health_path": "/up", "format": 1}')
     (home / "releases/r2/release.json").write_text("{}")
     (home / "slots/blue").symlink_to(home / "releases/r1")
     (home / "slots/green").symlink_to(home / "releases/r2")
+    monkeypatch.setattr(apps, "PROGRAM", home / "pergola")
     says(home, f'echo "$*" >>{home}/called')
     monkeypatch.setattr(apps, "HOMES", tmp_path / "srv")
     monkeypatch.setattr(apps.postgres, "CONFIGURATIONS", tmp_path)
@@ -30,8 +34,9 @@ def notes(tmp_path, monkeypatch):
 
 
 def says(home, script):
-    (home / "bin/release").write_text(f"#!/bin/sh\n{script}\n")
-    (home / "bin/release").chmod(0o755)
+    """What the program of this version does from now on."""
+    (home / "pergola").write_text(f"#!/bin/sh\n{script}\n")
+    (home / "pergola").chmod(0o755)
 
 
 def called(app):
@@ -107,7 +112,9 @@ def test_a_page_is_on_wherever_it_lies(notes, folder):
 
 def test_its_program_is_told_who_asks(notes):
     says(notes.home, """echo "{\\"said\\": \\"$*\\"}" """)
-    assert notes.call("maintenance", "on", who="me") == {"said": "--who=me maintenance on"}
+    assert notes.call("maintenance", "on", who="me") == {
+        "said": "release --app=notes --who=me maintenance on"
+    }
     says(notes.home, "echo notes: no >&2; exit 1")
     with pytest.raises(PergolaError, match="ended with 1") as failed:
         notes.call("status")
@@ -169,28 +176,20 @@ def test_the_program_is_named_that_frees_the_lock_of_a_dead_deploy(notes):
 def test_a_pause_is_ended_whatever_happens(notes):
     with pytest.raises(KeyError), apps.paused():
         raise KeyError
-    assert called(notes) == ["pause on --for 45s", "pause off"]
+    assert called(notes) == [f"release --app=notes pause {what}" for what in ("on --for 45s", "off")]
 
 
 def test_a_pause_that_cannot_be_made_is_told_and_what_was_held_goes_on(notes):
     says(notes.home, f'echo "$*" >>{notes.home}/called; echo "notes: no disk" >&2; exit 1')
     with (
-        pytest.raises(PergolaError, match="cannot be held: notes: notes: no disk"),
+        pytest.raises(PergolaError, match="cannot be held: notes: notes: no disk") as failed,
         apps.paused(),
     ):
         pytest.fail("it went on")
-    assert "pause off" in called(notes)
+    assert failed.value.hint == "run deploy.yml with the inventory of that application first"
+    assert "release --app=notes pause off" in called(notes)
     with apps.paused(must=False) as not_held:
         assert not_held == {"notes": "notes: no disk"}
-
-
-def test_a_program_without_a_pause_is_named_as_that(notes):
-    says(notes.home, "echo \"release: error: invalid choice: 'pause' (choose from x)\" >&2; exit 2")
-    with (
-        pytest.raises(PergolaError, match="an earlier Pergola's, which knows no pause"),
-        apps.paused(),
-    ):
-        pass
 
 
 def test_what_has_no_live_release_is_not_paused(notes):

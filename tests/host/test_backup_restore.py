@@ -63,7 +63,8 @@ def host(tmp_path, monkeypatch):
     (found.home / "releases/r1/release.json").write_text("{}")
     (found.home / "slots/blue").symlink_to(found.home / "releases/r1")
     (found.home / "settings.json").write_text('{"database": "dbname=notes"}')
-    program = found.home / "bin/release"
+    (found.home / "bin/release").touch()
+    program = tmp_path / "pergola"
     program.write_text(
         f'#!/bin/sh\necho "$*" >>{found.home}/called\ntouch {found.home}/{PAGE}\necho "{{}}"\n'
     )
@@ -74,6 +75,7 @@ def host(tmp_path, monkeypatch):
     (tmp_path / "units/notes.mails.timer").touch()
     for module, name, value in (
         (apps, "HOMES", tmp_path / "srv"),
+        (apps, "PROGRAM", program),
         (apps, "RUN", tmp_path / "run"),
         (apps, "listed", lambda *_: sorted(found.up)),
         (fence, "UNITS", tmp_path / "units"),

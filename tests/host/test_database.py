@@ -7,8 +7,9 @@ import sys
 
 import pytest
 from pergola import apps, lock, postgres
-from pergola.database import cli, databases, restart, settings, state
+from pergola.database import cli, databases, needs, restart, settings, shared, state
 from pergola.database import server as servers
+from pergola.database.needs import Need
 from pergola.documents import converted
 from pergola.errors import PergolaError
 from pergola.lock import Place
@@ -161,9 +162,12 @@ def asked(monkeypatch):
 
 
 def test_what_is_missing_is_made_one_database_after_the_other(asked):
-    said = databases.bring(Server(17), [SHOP], ["pg_stat_statements"], only_look=False)
+    said = databases.bring(Server(17), [SHOP], only_look=False)
     assert said[0] == "statements of the superuser that fail are not logged"
     assert "database my-shop" in said
+    (first, *_) = [one for one in asked if "create extension" in one[1]]
+    assert first[0] == "postgres"
+    assert '"pg_stat_statements"' in first[1]
     made = [one for one in asked if "create database" in one[1]]
     assert [one[2:] for one in made] == [()], "it cannot be made within a transaction"
     inside = next(one for one in asked if 'create extension if not exists "pg_trgm"' in one[1])
@@ -172,14 +176,32 @@ def test_what_is_missing_is_made_one_database_after_the_other(asked):
 
 
 def test_to_look_changes_nothing(asked):
-    assert databases.bring(Server(17), [SHOP], [], only_look=True)
+    assert databases.bring(Server(17), [SHOP], only_look=True)
     assert not [one for one in asked if "create " in one[1]]
 
 
 def test_an_extension_that_the_server_lacks_is_refused_before_anything_is_made(asked):
     wanted = databases.Database("a", "a", ["nonsense"])
-    with pytest.raises(PergolaError, match="does not have: nonsense; nothing was changed"):
-        databases.bring(Server(17), [wanted], [], only_look=False)
+    says = "app_databases names extensions that this server does not have: nonsense. Correct the"
+    with pytest.raises(PergolaError, match=says):
+        databases.bring(Server(17), [wanted], only_look=False)
+    assert not [one for one in asked if "create " in one[1]]
+    assert databases.bring(Server(17), [wanted], only_look=True) == []
+
+
+def test_what_is_another_applications_stays_its_own(asked):
+    """Neither a database that it has, nor one that is to belong to it."""
+    there = {"notes": {"owner": "notes", "granted": []}}
+    Server.answers["'available'"] = json.dumps({**EMPTY, "quiet": [], "databases": there})
+    others = {"notes"}
+    for wanted, says in (
+        (databases.Database("notes", "my-shop"), "the database notes is the application notes's"),
+        (databases.Database("more", "notes"), "notes, the owner of more, is another application"),
+    ):
+        with pytest.raises(PergolaError, match=says):
+            databases.bring(Server(17), [wanted], False, others)
+        # Nothing else that has a database is an application.
+        databases.bring(Server(17), [wanted], True, set())
     assert not [one for one in asked if "create " in one[1]]
 
 
@@ -210,9 +232,13 @@ def host(tmp_path, monkeypatch, asked):
     monkeypatch.setattr(restart, "check", lambda server: done.append("checked"))
     monkeypatch.setattr(restart.drift, "put_right", lambda *_: [])
     monkeypatch.setattr(postgres, "CONFIGURATIONS", tmp_path / "etc")
+    monkeypatch.setattr(servers, "FILE", tmp_path / "postgresql.json")
+    servers.FILE.write_text('{"version": 17}')
+    monkeypatch.setattr(needs, "FOLDER", tmp_path / "applications")
     monkeypatch.setattr(Cluster, "is_in_service", lambda self: True)
-    (tmp_path / "etc/17/main").mkdir(parents=True)
+    (tmp_path / "etc/17/main/conf.d").mkdir(parents=True)
     Server.answers |= {
+        "json_object_agg(name, setting)": '{"max_connections": "250"}',
         "pending_restart": "{}", "pg_conf_load_time": "0", "postgresql.auto.conf": "[]"
     }  # fmt: skip
     return done
@@ -266,6 +292,20 @@ def test_a_file_that_is_newer_is_read(host, asked, monkeypatch):
     assert [one for one in asked if "pg_reload_conf" in one[1]]
 
 
+def test_a_reload_takes_what_applications_need(host, monkeypatch):
+    """Provision: it writes the sum, and to look tells what that would restart."""
+    needs.NEED.write(needs.path_of("shop"), Need(connections=400))
+    answer = restart.reload(Server(17), only_look=True)
+    assert answer.changed
+    assert answer.pending == {"max_connections": ("250", "420")}
+    assert shared.written(Server(17)) == ""
+    (Server(17).configuration / "postgresql.conf").touch()
+    monkeypatch.setattr(shared.settings, "check", lambda *_: host.append("checked"))
+    monkeypatch.setattr(restart, "wait_until_loaded", lambda *_: None)
+    restart.reload(Server(17), only_look=False)
+    assert "max_connections = 420  # needed: 400 for shop + 20 for" in shared.written(Server(17))
+
+
 def test_a_server_that_is_down_waits_for_nothing(host, monkeypatch):
     monkeypatch.setattr(Cluster, "is_in_service", lambda self: False)
     answer = restart.reload(Server(17), only_look=True)
@@ -284,14 +324,19 @@ def test_the_cluster_is_that_of_the_noted_version(tmp_path, monkeypatch):
     assert servers.cluster(15) == Cluster(15)
 
 
-def test_an_order_is_read_as_role_postgresql_sends_it():
-    sent = {
-        "databases": [{"name": "a", "owner": "b", "readers": ["c"], "connections": 60}],
-        "extensions": ["pg_stat_statements"],
-    }
-    wanted = cli.WANTED.parse(json.dumps(sent), "the order")
-    assert wanted.databases == [databases.Database("a", "b", readers=["c"], connections=60)]
-    assert wanted.extensions == ["pg_stat_statements"]
+def test_the_databases_are_those_that_deploys_have_noted(host, asked, monkeypatch, capfd):
+    """The server's readers read them; what a deploy asked for is all that is made."""
+    servers.FILE.write_text('{"version": 17, "readers": ["eve"]}')
+    needs.NEED.write(needs.path_of("my-shop"), Need(60, databases=[SHOP]))
+    monkeypatch.setattr(cli, "cluster", Server)
+    monkeypatch.setattr(sys, "argv", ["pergola-postgresql", "databases", "--only-look"])
+    assert cli.main() == 0
+    said = json.loads(capfd.readouterr().out)
+    assert said["changed"]
+    assert {"database my-shop", "eve in my-shop_read"} <= set(said["made"])
+    needs.path_of("my-shop").unlink()
+    assert cli.main() == 0
+    assert "database my-shop" not in json.loads(capfd.readouterr().out)["made"]
 
 
 def test_a_refusal_names_the_host_and_an_answer_is_one_line(tmp_path, monkeypatch, capfd):
@@ -299,7 +344,7 @@ def test_a_refusal_names_the_host_and_an_answer_is_one_line(tmp_path, monkeypatc
     monkeypatch.setattr(sys, "argv", ["pergola-postgresql", "check"])
     monkeypatch.setattr(cli.os, "umask", lambda _: 0)
     assert cli.main() == 1
-    assert "postgresql.json is missing\nnext: run site.yml" in capfd.readouterr().err
+    assert "postgresql.json is missing\nnext: run provision.yml" in capfd.readouterr().err
     monkeypatch.setattr(sys, "argv", ["pergola-postgresql", "--version", "17", "check"])
     monkeypatch.setattr(settings, "check", lambda *_: None)
     assert cli.main() == 0

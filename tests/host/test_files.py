@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
+from pergola.web import load
 
 MODULE = Path(__file__).parents[2] / "library/files.py"
 sys.path.insert(0, str(MODULE.parent.parent / "control"))
@@ -184,11 +184,13 @@ def test_what_was_replaced_can_be_taken_back(module, tmp_path):
     files = [{"path": "one", "content": "after"}, {"path": "two", "content": "new"}]
     assert module(files=files, kept=kept)["changed"]
     assert (tmp_path / "two").exists()
-    assert module(take_back=kept)["changed"]
+    load.take_back(Path(kept))
     assert (tmp_path / "one").read_text() == "before"
     assert (tmp_path / "one").stat().st_mode & 0o777 == 0o600
     assert not (tmp_path / "two").exists()
-    assert not module(take_back=kept)["changed"]
+    (tmp_path / "one").write_text("of somebody")
+    load.take_back(Path(kept))
+    assert (tmp_path / "one").read_text() == "of somebody", "it was forgotten"
 
 
 def test_nothing_new_forgets_nothing_that_was_kept(module, tmp_path):
@@ -196,52 +198,21 @@ def test_nothing_new_forgets_nothing_that_was_kept(module, tmp_path):
     (tmp_path / "one").write_text("before")
     module(files=[{"path": "one", "content": "after"}], kept=kept)
     assert not module(files=[{"path": "one", "content": "after"}], kept=kept)["changed"]
-    module(take_back=kept)
+    load.take_back(Path(kept))
     assert (tmp_path / "one").read_text() == "before"
 
 
-@pytest.fixture
-def caddys_check(tmp_path):
-    """The check of role caddy on a folder, by a Caddy that refuses what it is told to."""
-    variables = yaml.safe_load((MODULE.parent.parent / "roles/caddy/vars/main.yml").read_text())
-    script = variables["__caddy_check"]
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    caddy = 'test "$REFUSES" != "$1" && cat "$HOME/sites/Caddyfile" && echo "$*" >>"$HOME/said"'
-    as_caddy = 'test "$1 $2 $3 $4" = "-u caddy -- env" && shift 5 && exec "$@"'
-    for name, does in {"caddy": caddy, "runuser": as_caddy, "chgrp": "true"}.items():
-        (programs / name).write_text(f"#!/bin/sh\n{does}\n")
-        (programs / name).chmod(0o755)
+def test_a_secret_is_not_in_the_difference_that_is_shown(write, tmp_path):
+    (tmp_path / "one").write_text("hush before")
+    result = write({"path": "one", "content": "hush", "secret": True}, check=True, diff=True)
+    assert result["changed"]
+    assert "hush" not in json.dumps(result["diff"])
+    assert result["diff"][0]["after"] == "(not shown)\n"
+
+
+def test_a_set_is_checked_where_something_of_it_changes_only(module, tmp_path):
+    """The check of Caddy's files takes a second, and what else is written is not about them."""
     (tmp_path / "sites").mkdir()
-    (tmp_path / "sites/Caddyfile").write_text("a site\n")
-
-    def check(refuses=""):
-        return subprocess.run(
-            [
-                "sh",
-                "-c",
-                script.replace("/run/", f"{tmp_path}/"),
-                tmp_path / "sites",
-            ],
-            env={
-                "PATH": f"{programs}:{os.environ['PATH']}",
-                "HOME": str(tmp_path),
-                "REFUSES": refuses,
-            },
-        ).returncode
-
-    return check
-
-
-@pytest.mark.parametrize("refuses", ["adapt", "validate"])
-def test_what_caddy_refuses_is_not_put_in_place(caddys_check, refuses, tmp_path):
-    assert caddys_check(refuses) != 0
-    assert not list(tmp_path.glob("pergola-caddy.*"))
-
-
-def test_what_caddy_takes_passes_and_leaves_nothing_behind(caddys_check, tmp_path):
-    assert caddys_check() == 0
-    said = (tmp_path / "said").read_text().splitlines()
-    assert said[0] == f"adapt --adapter caddyfile --config {tmp_path}/sites/Caddyfile"
-    assert said[1].startswith("validate --config ")
-    assert not list(tmp_path.glob("pergola-caddy.*"))
+    together = set_of(tmp_path / "sites", "false %s")
+    assert module(files=[{"path": "unit", "content": "x"}], together=together)["changed"]
+    assert module(files=[{"path": "sites/one", "content": "x"}], together=together)["failed"]

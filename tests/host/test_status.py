@@ -651,11 +651,18 @@ def test_an_address_that_refuses_is_tried_again_and_its_secret_is_in_no_error(we
     ("urls", "packages"),
     [([], []), (["https://a", "http://b"], []), (["https://a", "ntfy://b"], ["apprise"])],
 )
-@pytest.mark.parametrize("told", ["monitoring_notify_urls", "release_notify_urls"])
-def test_apprise_comes_to_servers_whose_addresses_need_it(urls, packages, told):
-    said = yaml.safe_load((PROJECT / "roles/monitoring/vars/main.yml").read_text())
-    text = trust_as_template(said["__monitoring_packages"])
-    values = {"__monitoring_wanted": [], "monitoring_notify_urls": [], told: urls}
+@pytest.mark.parametrize(
+    ("role", "variable", "told"),
+    [
+        ("monitoring", "__monitoring_packages", "monitoring_notify_urls"),
+        ("app", "__app_order", "app_notify_urls"),
+    ],
+)
+def test_apprise_comes_to_servers_whose_addresses_need_it(role, variable, told, urls, packages):
+    """Those of the server, and those of an application, which its deploys bring."""
+    said = yaml.safe_load((PROJECT / f"roles/{role}/vars/main.yml").read_text())[variable]
+    text = trust_as_template(said if isinstance(said, str) else said["packages"])
+    values = {"__monitoring_wanted": [], told: urls}
     assert Templar(DataLoader(), values).template(text) == packages
 
 

@@ -143,6 +143,6 @@ APPLICATION = [
 
 
 def test_what_a_client_did_not_send_is_told_from_what_the_application_did_not_answer():
-    variables = yaml.safe_load((PROJECT / "roles/caddy/vars/main.yml").read_text())
-    cut = re.compile(f"^({'|'.join(variables['__caddy_cut_messages'])})")
+    variables = yaml.safe_load((PROJECT / "roles/app/vars/main.yml").read_text())
+    cut = re.compile(f"^({'|'.join(variables['__app_cut_messages'])})")
     assert [message for message in CLIENT + APPLICATION if cut.search(message)] == CLIENT
