@@ -9,7 +9,9 @@ help: ## Show the targets
 	@sed -n 's/^\([a-z%-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: ## Install what a control node needs (.venv)
-	scripts/setup.sh deploy
+	@scripts/setup.sh deploy
+	@echo "Ansible, uv and the command pergola are in .venv."
+	@echo "Next:  . .venv/bin/activate && make inventory DIR=../our-servers   (or fill in inventory/prod of this clone)"
 
 inventory: ## Make one outside this clone: make inventory DIR=../our-servers
 	@scripts/setup.sh deploy

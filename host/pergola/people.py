@@ -74,10 +74,18 @@ def of_seconds(moment: float) -> datetime.datetime:
 
 
 def moment_of(text: str, now: float) -> float:
-    """A moment as people write it, in seconds since 1970; PergolaError unless it is one moment.
+    """A moment as people write it, in seconds since 1970; PergolaError unless there was one.
 
     One that counts from now, as -90m, is another moment at each call.
     """
+    moment = moment_written(text, now)
+    if moment > now:
+        raise PergolaError(f"{stamp(moment)} lies in the future: it is {stamp(now)}")
+    return moment
+
+
+def moment_written(text: str, now: float) -> float:
+    """The same, also of a moment that is still to come; PergolaError unless it is one moment."""
     if ago := re.fullmatch(r"-(\d+)([smhd])", text):
         return now - int(ago[1]) * UNITS[ago[2]]
     if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
@@ -91,10 +99,8 @@ def moment_of(text: str, now: float) -> float:
     if moment.tzinfo is None:
         raise PergolaError(
             f"'{text}' does not say in which time zone",
-            hint=f"add Z for UTC (the server's time is {stamp(now)} now), or an offset: {EXAMPLE}",
+            hint=f"add Z for UTC (it is {stamp(now)}), or an offset: {EXAMPLE}",
         )
-    if moment.timestamp() > now:
-        raise PergolaError(f"{stamp(moment.timestamp())} lies in the future: it is {stamp(now)}")
     return moment.timestamp()
 
 

@@ -1,6 +1,7 @@
 """The inventories that users begin with."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,19 @@ def test_the_key_of_the_backups_in_an_inventory_is_no_host(tmp_path):
         check=True,
     )
     assert shown.stdout.split() == ["hosts", "(1):", "web1"]
+
+
+@pytest.mark.parametrize("environment", TEMPLATES)
+def test_the_readme_shows_the_values_that_an_inventory_begins_with(environment):
+    _, values = settings(environment)
+    shown = re.findall(r"^\| `(\w+)` \| `(.*?)` \|", (PROJECT / "README.md").read_text(), re.M)
+    table = dict(shown)
+    assert set(table) == set(values)
+    preset = {
+        name: str(value)
+        for name, value in values.items()
+        if isinstance(value, str | int) and value not in ("", "CHANGE-ME")
+    }
+    assert "app_health_path" in preset
+    # What differs between environments is an example, as is what has to be filled in.
+    assert {name: table[name] for name in preset} == preset

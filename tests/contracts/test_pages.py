@@ -76,3 +76,12 @@ def test_what_pre_commit_runs_is_lint():
     )
     commands = [command.strip() for command in body.split("&&")]
     assert [hook["entry"] for hook in hooks] == [*commands[:-1], f"scripts/test.sh {commands[-1]}"]
+
+
+def test_one_page_has_the_seconds_of_an_unchanged_run():
+    for page in PAGES:
+        if page.name != "measured.md":
+            told = re.findall(
+                r"unchanged[^.|]{,60}\d s\b|nothing to do, [^.|]*\d s\b", page.read_text()
+            )
+            assert told == [], page.name

@@ -139,6 +139,22 @@ def test_a_new_repository_is_empty(tmp_path):
     assert (tmp_path / "hosts.yml").exists()
 
 
+def test_what_to_type_next_works_in_the_shell_that_it_is_printed_in(desk):
+    venv = desk.clone / ".venv"
+    _, said = desk.type("make --silent inventory DIR=../next", VIRTUAL_ENV="")
+    assert f"Next:   . .venv/bin/activate && cd ../next && {CHECK}" in said
+    _, said = desk.type("make --silent inventory DIR=../again", VIRTUAL_ENV=str(venv))
+    assert f"Next:   cd ../again && {CHECK}" in said
+
+
+def test_make_setup_says_what_to_type_next(desk):
+    code, said = desk.type("make --silent setup")
+    assert code == 0
+    following = said.partition("Next:")[2]
+    assert ". .venv/bin/activate && make inventory DIR=../our-servers" in following
+    assert "inventory/prod" in following
+
+
 def test_without_a_directory_it_is_said_how(desk):
     code, said = desk.type("make --silent inventory")
     assert code != 0

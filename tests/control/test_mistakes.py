@@ -99,6 +99,20 @@ WRONG_COMMANDS = (
         following="-e cmd=\"'notes stats'\"",
         command='ansible-playbook playbooks/run.yml -i inventory/prod -e cmd="notes stats"',
     ),
+    *(
+        Mistake(
+            f"a moment that is none: {moment}",
+            what=f"'{moment}' {what}",
+            where="REFUSED",
+            following=following,
+            command=f"ansible-playbook playbooks/restore.yml -i inventory/prod -e {name}={moment}",
+        )
+        for name, moment, what, following in (
+            ("to", "nonsense", "is no time", "next: write 2026-"),
+            ("to", "2026-11-24", "is a whole day", "next: give the time too"),
+            ("restore_to", "2026-11-24T10:00:00", "does not say in which time", "next: add Z"),
+        )
+    ),
     Mistake(
         "a file of variables that is not there",
         what="there is no such file",
@@ -180,6 +194,33 @@ WRONG_SETTINGS = (
         where="inventory/staging/group_vars/servers/settings.yml:8",
         following="example: app_domain: www.example.org",
         command="ansible-playbook site.yml -i inventory/staging",
+    ),
+    *(
+        Mistake(
+            f"an address that was not filled in, for {book}",
+            what="ansible_host still holds the placeholder CHANGE-ME",
+            where=f"{HOSTS}:8: ",
+            following="CHANGE-ME",
+            command=f"ansible-playbook playbooks/{book}.yml -i inventory/prod {more}",
+            hosts={ADDRESS: "CHANGE-ME"},
+        )
+        for book, more in {
+            "status": "--limit web1",
+            "releases": "",
+            "rollback": "",
+            "run": "-e cmd=true",
+            "maintenance": "-e state=on",
+            "restore": "",
+            "remove": "",
+        }.items()
+    ),
+    Mistake(
+        "a setting that was not filled in, for a playbook that changes none",
+        what="app_name still holds the placeholder CHANGE-ME",
+        where=f"{SETTINGS}:5: ",
+        following="CHANGE-ME",
+        command="ansible-playbook playbooks/status.yml -i inventory/prod",
+        settings={"app_name: notes": "app_name: CHANGE-ME"},
     ),
     Mistake(
         "a setting that is misspelt",

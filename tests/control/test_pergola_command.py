@@ -15,7 +15,7 @@ from desk import program
 from pergola_control.command.questions import QUESTIONS
 from pergola_control.here import ROOT
 from pergola_control.people.cli import VERBS
-from pergola_control.people.options import FLAGS, WITH_VALUE, parted
+from pergola_control.people.options import FLAGS, OF_LOOKS, WITH_VALUE, parted
 from pergola_control.people.servers import Server
 from runs import PROGRAMS, clean_environment
 
@@ -173,10 +173,12 @@ def test_the_shell_completes_inventories_and_verbs(desk, words, completed):
 
 
 def test_of_two_meanings_the_verbs_own_is_meant():
-    assert parted(["-f", "--limit", "web1"], {"-f"}) == (["-f"], ["--limit", "web1"])
-    assert parted(["-f", "5", "x"], ()) == (["x"], ["-f", "5"])
+    every = FLAGS | WITH_VALUE
+    assert parted(["-f", "--limit", "web1"], {"-f"}, every) == (["-f"], ["--limit", "web1"])
+    assert parted(["-f", "5", "x"], (), every) == (["x"], ["-f", "5"])
     with pytest.raises(ValueError, match="--limit needs a value"):
-        parted(["--limit"], ())
+        parted(["--limit"], (), every)
+    assert every > OF_LOOKS
 
 
 @pytest.mark.parametrize(
@@ -190,13 +192,39 @@ def test_of_two_meanings_the_verbs_own_is_meant():
         ("prod deploy --limit", "--limit needs a value"),
         ("prod deploy v1 v2", "unexpected extra argument"),
         ("prod run", "Missing argument"),
-        ("prod maintenance maybe", "'on', 'off', 'pause', 'resume'"),
+        (
+            "prod maintenance maybe",
+            "Invalid value for 'STATE': 'maybe' is not one of 'on', 'off', 'pause', 'resume'",
+        ),
+        ("deploy prod", "the inventory comes before the verb: pergola prod deploy\n"),
+        ("deploy v1 prod -C", "the inventory comes before the verb: pergola prod deploy v1 -C\n"),
+        ("deploy v1", "pergola INVENTORY deploy v1; there are demo, prod, staging\n"),
+        ("logs", "pergola INVENTORY logs; there are demo, prod, staging\n"),
+        ("prod logs --check", "this verb does not take --check"),
+        ("prod logs -vv", "this verb does not take -v"),
+        ("prod psql --tags x", "this verb does not take --tags"),
+        ("prod psql --ssh-common-args=-v", "this verb does not take --ssh-common-args"),
     ],
 )
 def test_what_there_is_not_is_refused_with_what_there_is(desk, typed, says):
     code, said, called = desk.type(f"pergola {typed}")
     assert (code, called) == (2, []), said
     assert says in said
+    assert not re.search(r"[{}]|Value error", said)
+
+
+@pytest.mark.parametrize(
+    ("typed", "usage"),
+    [
+        ("--help", "pergola [OPTIONS] INVENTORY VERB …"),
+        ("prod deploy --help", "pergola prod deploy [OPTIONS] [VERSION]"),
+        ("prod run --help", "pergola prod run [OPTIONS] -- COMMAND…"),
+        ("staging maintenance --help", "pergola staging maintenance [OPTIONS] STATE"),
+    ],
+)
+def test_a_usage_is_as_it_is_typed(desk, typed, usage):
+    code, said, _ = desk.type(f"pergola {typed} >&2")
+    assert (code, said.splitlines()[0]) == (0, f"Usage: {usage}")
 
 
 def test_an_inventory_of_ones_own_is_found_with_its_configuration_and_password(desk):
@@ -279,6 +307,26 @@ def test_the_servers_are_asked_for_as_ansible_knows_them(desk):
     code, said, _ = desk.type("pergola own logs -f")
     assert code == 2
     assert "there are web1, web2: choose one, as in --limit web1" in said
+    code, said, called = desk.type("pergola own logs --limit web2")
+    assert (code, called[2]) == (0, "web2")
+    code, said, called = desk.type("pergola own logs --limit web2 --user eve")
+    assert (code, called[2]) == (0, "eve@web2")
+    # What is wrong is said in a line, without what Ansible was asked.
+    for typed, says in {
+        "own logs --limit web3": "--limit chooses none of the group app; there are web1, web2",
+        "own psql --limit web2": "--limit chooses none of the group db; there are web1",
+        "prod logs": "inventory/prod/hosts.yml:8: ansible_host still holds the placeholder",
+        "prod psql": "settings.yml:5: app_name still holds the placeholder CHANGE-ME",
+    }.items():
+        code, said, called = desk.type(f"pergola {typed}")
+        assert (code, called) == (2, []), said
+        assert says in said
+        assert not re.search(r"[{}]|\[ERROR\]|debug", said), said
+    del variables["app_name"]
+    (own / "hosts.yml").write_text(json.dumps({"servers": {"children": groups, "vars": variables}}))
+    code, said, called = desk.type("pergola own psql")
+    assert (code, called) == (2, [])
+    assert said.endswith("Error: web1: 'app_name' is undefined\n")
 
 
 def server(**changes):

@@ -264,9 +264,9 @@ def test_a_page_that_was_on_stays_and_one_for_a_time_does_not_end_too_soon(host,
 
 def test_after_a_deploy_only_the_live_slot_is_started(host):
     closed = Fence([App(host.home)]).closed[0]
-    closed.was_stopped(["notes@green.service", "notes@green.socket", "notes.mails.timer"])
+    closed.note_stopped(["notes@green.service", "notes@green.socket", "notes.mails.timer"])
     assert closed.stopped == ["notes.mails.timer", "notes@blue.service", "notes@blue.socket"]
-    closed.was_stopped([])
+    closed.note_stopped([])
     assert closed.stopped == []
 
 
@@ -282,6 +282,6 @@ def test_only_one_is_at_work(host, capsys):
             restored()
         # PostgreSQL's start within a restore waits for nothing.
         options = SimpleNamespace(acknowledge=False, before_postgresql=True, at_boot=False)
-        own.bring_to_end(SETTINGS, options)
+        own.finish_interrupted(SETTINGS, options)
     assert capsys.readouterr().out == ""
     assert Path(intent.LOCK).exists()

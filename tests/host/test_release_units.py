@@ -153,8 +153,31 @@ def test_a_slot_that_finds_no_application_names_the_setting(releases):
         'ERROR: Error loading ASGI app. Could not import module "notes.mainn".',
         'ERROR: Error loading ASGI app. Attribute "app" not found in module "notes".',
     ):
-        assert "Setting: app_asgi: the release has no 'notes.mainn:app'" in both.remedy("a", line)
-    assert "app_asgi" not in both.remedy("a", "ModuleNotFoundError: No module named 'asyncpg'")
+        assert "Setting: app_asgi: the release has no 'notes.mainn:app'" in both.remedy(
+            "a", line, "none"
+        )
+    other = "ModuleNotFoundError: No module named 'asyncpg'"
+    assert "app_asgi" not in both.remedy("a", other, "none")
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_named"),
+    [
+        ('404 {"detail": "Not Found"}', True),
+        ("307 ", True),
+        ("403 sign in first", True),
+        ("500 the database is away", False),
+        ("503 not yet", False),
+        (" no answer to GET /healthz: timed out", False),
+        ("none: it never answered", False),
+    ],
+)
+def test_a_release_without_the_path_that_is_asked_names_the_setting(releases, answer, is_named):
+    manifest(releases, "a", health_path="/healthz")
+    said = Slots(releases).remedy("a", "", answer)
+    named = f"Setting: app_health_path: the release answers {answer[:3]} at '/healthz'"
+    assert said.startswith(named) is is_named
+    assert is_named or said == "correct it, commit and deploy again"
 
 
 @pytest.mark.parametrize(

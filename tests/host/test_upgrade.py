@@ -365,7 +365,7 @@ def test_a_page_that_somebody_else_has_put_there_stays(notes):
 def test_what_is_proven_is_finished_and_not_put_back(notes):
     _, done = notes
     closing.close(Cluster(15), Cluster(17), drop=True)
-    closing.is_done()
+    closing.mark_done()
     done.clear()
     assert closing.undo()
     assert done == [*STARTS, "ready", "maintenance off", "finished what was begun"]

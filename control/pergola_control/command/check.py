@@ -15,6 +15,7 @@ from ansible.playbook.play import Play
 from pergola_control.command.hosts import misspelt_groups, wrong_sources, wrong_tags
 from pergola_control.command.known import named_by_inventory, names_of_ansible, settings_of_roles
 from pergola_control.command.questions import QUESTIONS
+from pergola_control.command.values import checks_no_settings, unfilled, wrong_moment
 from pergola_control.command.variables import cut, misspelt, unread
 from pergola_control.here import ROOT
 
@@ -41,6 +42,10 @@ def wrong_of(playbook: Playbook) -> Iterator[str]:
     if ours:
         yield from wrong_hosts(manager._inventory, plays, sources)
         yield from wrong_tags_of(plays)
+    if ours and path.stem == "restore":
+        yield from wrong_moment(variables)
+    if ours and checks_no_settings(plays):
+        yield from unfilled(plays, sources)
 
 
 def wrong_hosts(

@@ -4,12 +4,13 @@ Whatever the user can fix ends as text on stderr and exit 1: what is wrong, and 
 """
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pergola_control.here import ROOT
+from pergola_control.here import ROOT, seen_from_here
 from pergola_control.inventory.made import PASSWORD, SETTINGS, VAULT, make, seen_from
 from pergola_control.refusal import RefusalError
 
@@ -17,7 +18,7 @@ SAYS = """\
 {folder} holds an inventory now. Fill in hosts.yml and {settings} there.
 The vault's password is in {password}, which git ignores: keep a copy elsewhere. To edit the vault,
 there:  ansible-vault edit {vault}
-Next:   cd {quoted} && ansible-playbook {site} -i hosts.yml --check"""
+Next:   {active}cd {quoted} && ansible-playbook {site} -i hosts.yml --check"""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -36,4 +37,11 @@ def main(argv: Sequence[str]) -> None:
     site = shlex.quote(seen_from(folder.resolve(), ROOT / "site.yml"))
     quoted = shlex.quote(str(folder))
     files = {"settings": SETTINGS, "password": PASSWORD, "vault": VAULT}
-    print(SAYS.format(folder=folder, quoted=quoted, site=site, **files))
+    print(SAYS.format(folder=folder, quoted=quoted, site=site, active=activation(), **files))
+
+
+def activation() -> str:
+    """What to type so that a shell finds Ansible, as make does; empty where it would."""
+    venv = ROOT / ".venv"
+    is_active = os.environ.get("VIRTUAL_ENV") == str(venv)
+    return "" if is_active else f". {shlex.quote(seen_from_here(venv / 'bin/activate'))} && "

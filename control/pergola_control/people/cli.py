@@ -12,39 +12,16 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from pergola_control.here import ROOT, seen_from_here
 from pergola_control.people.inventories import Inventory, found, names
 from pergola_control.people.lines import NOTHING, Asked, extra, program, run
-from pergola_control.people.options import parted
+from pergola_control.people.options import OPTIONS_OF_LOOKS
 from pergola_control.people.servers import Server, one, servers
+from pergola_control.people.words import Look, Verb, Verbs
 
 OPTIONS = "Options of ansible-playbook (--check, --diff, -v, --limit HOST, -e …) are passed on."
 AGO = re.compile(r"(\d+) ?(s|m|h|d)(?:ec|econd|in|inute|our|ay)?s? ago")
-
-
-# Typer has no public name for what its own methods take, hence the comments below.
-class Verbs(TyperGroup):
-    """The verbs; one that there is not is answered with all that there are."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        verb = args[1] if len(args) > 1 else ""
-        if verb and not verb.startswith("-") and verb not in self.commands:
-            ctx.fail(f"there is no verb {verb}; there are {', '.join(self.commands)}")
-        return super().parse_args(ctx, args)
-
-
-class Verb(TyperCommand):
-    """A verb, which keeps the options that are Ansible's."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        own = {name for each in self.get_params(ctx) for name in each.opts}
-        try:
-            mine, ctx.meta["ansible"] = parted(args, own)
-        except ValueError as error:
-            ctx.fail(str(error))
-        return super().parse_args(ctx, mine)
 
 
 app = typer.Typer(
@@ -57,6 +34,7 @@ app = typer.Typer(
 
 
 verb = partial(app.command, cls=Verb, epilog=OPTIONS)
+look = partial(app.command, cls=Look, epilog=OPTIONS_OF_LOOKS)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -105,7 +83,9 @@ def server(ctx: typer.Context, group: str) -> Server:
 
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Begin with the newest backup.")]
 Confirm = Annotated[str, typer.Option(help="The application's name: you mean it.")]
-Version = Annotated[str, typer.Argument(help="A branch, tag or commit; else app_version.")]
+Version = Annotated[
+    str, typer.Argument(metavar="VERSION", help="A branch, tag or commit; else app_version.")
+]
 
 
 @verb()
@@ -129,7 +109,9 @@ def deploy(ctx: typer.Context, version: Version = "") -> None:
 @verb()
 def rollback(
     ctx: typer.Context,
-    release: Annotated[str, typer.Argument(help="Its id; else the last good one.")] = "",
+    release: Annotated[
+        str, typer.Argument(metavar="RELEASE", help="Its id; else the last good one.")
+    ] = "",
     env: Annotated[str, typer.Option(help="current: with today's settings.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Whatever the schema is.")] = False,
 ) -> None:
@@ -152,7 +134,10 @@ def status(ctx: typer.Context) -> None:
 @verb("run")
 def run_command(
     ctx: typer.Context,
-    command: Annotated[list[str], typer.Argument(help="After --, such as: -- linkboard stats")],
+    command: Annotated[
+        list[str],
+        typer.Argument(metavar="-- COMMAND", help="Such as: -- linkboard stats"),
+    ],
 ) -> None:
     """Run a command in the live release."""
     one_word = len(command) == 1
@@ -171,7 +156,7 @@ class State(StrEnum):
 @verb()
 def maintenance(
     ctx: typer.Context,
-    state: State,
+    state: Annotated[State, typer.Argument(metavar="STATE")],
     duration: Annotated[str, typer.Option(help="It ends by itself: 90s, 10m, 2h.")] = "",
     message: Annotated[str, typer.Option(help="What the page says.")] = "",
 ) -> None:
@@ -185,7 +170,7 @@ def restore(
     ctx: typer.Context,
     to: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[WHEN]", help="2026-11-24T10:00:00Z, or: 5 minutes ago"),
+        typer.Argument(metavar="WHEN", help="2026-11-24T10:00:00Z, or: 5 minutes ago"),
     ] = None,
     point: Annotated[str, typer.Option(help="A named point.")] = "",
     xid: Annotated[str, typer.Option(help="The last transaction's number.")] = "",
@@ -222,7 +207,7 @@ def remove(ctx: typer.Context, confirm: Confirm = "") -> None:
     play(ctx, "playbooks/remove.yml", {"confirm": confirm})
 
 
-@verb()
+@look()
 def logs(
     ctx: typer.Context,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines.")] = False,
@@ -232,7 +217,7 @@ def logs(
     run(there.ssh(there.journal(follow)), {})
 
 
-@verb()
+@look()
 def psql(ctx: typer.Context) -> None:
     """Open a console of the database, to read it."""
     there = server(ctx, "db")

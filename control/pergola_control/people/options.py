@@ -22,13 +22,24 @@ WITH_VALUE = {
     *("--become-password-file", "--become-pass-file", "--connection-password-file"),
     *("--conn-pass-file", "--vault-id", "--vault-password-file", "--vault-pass-file"),
 }
+# Those that say which server is meant and how it is reached, or that its variables need.
+OPTIONS_OF_LOOKS = (
+    "Of Ansible's options it takes --limit, -e, --user, --private-key and those of the vault."
+)
+OF_LOOKS = {
+    *("-e", "--extra-vars", "-l", "--limit", "-J", "--ask-vault-pass", "--ask-vault-password"),
+    *("--vault-id", "--vault-password-file", "--vault-pass-file"),
+    *("-u", "--user", "--private-key", "--key-file"),
+}
 
 
-def parted(words: Sequence[str], own: Collection[str]) -> tuple[list[str], list[str]]:
-    """A verb's words, and Ansible's; `own` are the verb's options, which come first.
+def parted(
+    words: Sequence[str], own: Collection[str], passed_on: Collection[str]
+) -> tuple[list[str], list[str]]:
+    """A verb's words, and Ansible's: `own` are the verb's options, which come first.
 
     What neither knows is left to the verb, to be refused, and so is all that follows `--`.
-    ValueError for an option of Ansible's whose value is missing.
+    ValueError for an option of Ansible's whose value is missing, or that is not to be passed on.
     """
     mine: list[str] = []
     theirs: list[str] = []
@@ -38,6 +49,8 @@ def parted(words: Sequence[str], own: Collection[str]) -> tuple[list[str], list[
             mine += [word, *rest]
         elif (name := option_of(word)) in own or name not in FLAGS | WITH_VALUE:
             mine.append(word)
+        elif name not in passed_on:
+            raise ValueError(f"this verb does not take {name}. {OPTIONS_OF_LOOKS}")
         else:
             theirs += [word, *value_of(name, word, rest)]
     return mine, theirs

@@ -9,11 +9,13 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pergola_control.people.inventories import Inventory
-from pergola_control.people.lines import line, program
+from pergola_control.people.lines import program
+from pergola_control.settings.placeholder import is_placeholder, told
 
 # Variables may be templates, which `ansible-inventory` shows as they stand; `debug` evaluates them,
 # and connects to nothing.
@@ -28,6 +30,7 @@ VARIABLES = {
     "operators": "base_operators | default([]) | map(attribute='name') | join(' ')",
 }
 ANSWER = re.compile(r"^(\S+) \| SUCCESS => (\{.*?^\})$", re.MULTILINE | re.DOTALL)
+FAILURE = re.compile(r"^(\S+) \| FAILED! => (\{.*?^\})$", re.MULTILINE | re.DOTALL)
 AS_JSON = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
 
 
@@ -72,22 +75,61 @@ class Server:
         return f"cd / && {become} -u postgres -- env {role} psql {self.app}"
 
 
+def ansible(
+    inventory: Inventory, words: Sequence[str], **more: str
+) -> subprocess.CompletedProcess[str]:
+    """What Ansible answers for an inventory; it connects to nothing."""
+    return subprocess.run(
+        [program("ansible"), *words, *inventory.words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **inventory.environment, **more},
+    )
+
+
 def servers(inventory: Inventory, group: str, options: Sequence[str]) -> dict[str, Server]:
     """The servers of a group by their names; ValueError if Ansible cannot say."""
     pairs = ", ".join(f"'{name}': ({value}) | string" for name, value in VARIABLES.items())
     asked = json.dumps({"msg": f"{{{{ {{{pairs}}} | to_json }}}}"})
-    argv = [program("ansible"), group, *inventory.words, *options]
-    argv += ["-m", "ansible.builtin.debug", "-a", asked]
-    environment = {**os.environ, **inventory.environment, **AS_JSON}
-    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False, env=environment)
-    found = {name: json.loads(text)["msg"] for name, text in ANSWER.findall(done.stdout)}
-    if not found:
-        said = done.stdout.strip() or f"no host of this inventory is in the group {group}"
-        raise ValueError(f"{said}\n  Asked with: {line(argv, inventory.environment)}")
+    words = [group, *options, "-m", "ansible.builtin.debug", "-a", asked]
+    done = ansible(inventory, words, **AS_JSON)
+    said = {name: json.loads(text)["msg"] for name, text in ANSWER.findall(done.stdout)}
+    if not said:
+        raise ValueError(reason(done, inventory, group))
+    print(done.stderr, end="", file=sys.stderr)  # warnings, in which others may be named
     read = {
-        name: json.loads(each) if isinstance(each, str) else each for name, each in found.items()
+        name: json.loads(each) if isinstance(each, str) else each for name, each in said.items()
     }
-    return {name: Server(**values) for name, values in sorted(read.items())}
+    found = {name: Server(**values) for name, values in sorted(read.items())}
+    if wrong := [
+        text for name, there in found.items() for text in unfilled(name, there, inventory)
+    ]:
+        raise ValueError("\n".join(wrong))
+    return found
+
+
+def reason(done: subprocess.CompletedProcess[str], inventory: Inventory, group: str) -> str:
+    """Why Ansible named no server of a group."""
+    if failed := FAILURE.findall(done.stdout):
+        return "\n".join(
+            f"{host}: {json.loads(text)['msg'].split(': ')[-1]}" for host, text in failed
+        )
+    listed = ansible(inventory, [group, "--list-hosts"]).stdout
+    if there := [line.strip() for line in listed.splitlines() if line.startswith("    ")]:
+        return f"--limit chooses none of the group {group}; there are {', '.join(there)}"
+    return done.stderr.strip() if done.returncode else f"the group {group} has no host"
+
+
+def unfilled(host: str, server: Server, inventory: Inventory) -> Iterator[str]:
+    """What the inventory still has placeholders for."""
+    folder = Path(inventory.words[1])
+    groups = [
+        path.stem for path in (folder if folder.is_dir() else folder.parent).glob("group_vars/*")
+    ]
+    for name, value in (("ansible_host", server.address), ("app_name", server.app)):
+        if is_placeholder(value):
+            yield told(name, host, groups, [folder])
 
 
 def one(found: dict[str, Server]) -> Server:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from ansible.errors import AnsibleError
 
+from pergola_control.settings.placeholder import PLACEHOLDER, is_placeholder
 from pergola_control.settings.specs import Spec
 from pergola_control.settings.templates import is_secret, mentioned, unknowable
-from pergola_control.settings.values import PLACEHOLDER, strings, value_problem
+from pergola_control.settings.values import value_problem
 
 HOST_ADDRESS: Spec = {"description": ["The address that Ansible reaches this host at."]}
 
@@ -90,7 +91,7 @@ def root_causes(problems: Sequence[Problem], variables: Mapping[str, object]) ->
         return any(other != name and name not in uses[other] for other in uses[name])
 
     def own(problem: Problem) -> bool:
-        return any(PLACEHOLDER in text for text in strings(variables.get(problem.name)))
+        return is_placeholder(variables.get(problem.name))
 
     return [problem for problem in problems if own(problem) or not derived(problem.name)]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from ansible.parsing.vault import EncryptedString
 
+from pergola_control.settings.placeholder import strings
 from pergola_control.settings.specs import Spec, has_no_log
-from pergola_control.settings.values import strings
 
 HOW_DEEP = 8  # names followed through templates
 NAMES = re.compile(r"[A-Za-z_]\w*")

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import RequiredError, UnsupportedError
 
+from pergola_control.settings.placeholder import PLACEHOLDER, is_placeholder
 from pergola_control.settings.specs import Spec
 
-PLACEHOLDER = "CHANGE-ME"
 SHOWN = 70  # characters of a value in a message
 
 INTEGER = re.compile(r"[+-]?\d+")
@@ -22,19 +22,6 @@ TYPES = {
     "int": "a whole number",
     "list": "a list",
 }
-
-
-def strings(value: object) -> Iterator[str]:
-    """Every text inside a value, keys included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from strings(key)
-            yield from strings(item)
-    elif isinstance(value, Sequence):
-        for item in value:
-            yield from strings(item)
 
 
 def shown(value: object) -> str:
@@ -88,7 +75,7 @@ def type_problems(name: str, value: object, spec: Spec) -> Iterator[tuple[str, s
 
 def value_problem(name: str, value: object, spec: Spec, secret: bool) -> str:
     """What is wrong with a value, "" if nothing is; a secret value is not shown."""
-    if any(PLACEHOLDER in text for text in strings(value)):
+    if is_placeholder(value):
         return f"still holds the placeholder {PLACEHOLDER}"
     if value is None or (spec.get("required") and value == ""):
         return "is empty"

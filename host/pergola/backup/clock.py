@@ -10,6 +10,6 @@ class Clock:
         self.laps: dict[str, float] = {}
         self.last = time.monotonic()
 
-    def lap(self, name: str) -> None:
+    def record(self, name: str) -> None:
         now = time.monotonic()
         self.laps[name], self.last = round(now - self.last, 1), now

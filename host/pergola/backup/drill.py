@@ -66,13 +66,13 @@ def drill(settings: Settings, repository: int | None) -> None:
         try:
             target = Target("time", stamp(moment), "a moment by chance", moment)
             scratch.restore(Choice(target, backup, timeline))
-            clock.lap("restore")
+            clock.record("restore")
             scratch.start()
-            clock.lap("recovery")
+            clock.record("recovery")
             looked_at = look(scratch, moment)
             scratch.stop()
-            checksums(scratch)
-            clock.lap("checks")
+            compare_checksums(scratch)
+            clock.record("checks")
         finally:
             scratch.remove()
         result.more["parts"] = clock.laps
@@ -140,7 +140,7 @@ def application_checks() -> list[Checks]:
     return [found for path in sorted(CHECKS.glob("*.json")) if (found := FORM.read(path))]
 
 
-def checksums(scratch: Scratch) -> None:
+def compare_checksums(scratch: Scratch) -> None:
     """Compare every page with its checksum, where the cluster has them; it must be stopped."""
     if scratch.control_data().get("Data page checksum version", "0") != "0":
         what = "pg_checksums found damaged pages: it"

@@ -76,7 +76,7 @@ class Closed:
         if found := [*self.stopped, *self.interrupted]:
             systemctl("stop", *found)
 
-    def was_stopped(self, units: list[str]) -> None:
+    def note_stopped(self, units: list[str]) -> None:
         """Units that a restore before stopped; the slot may have changed with a deploy since."""
         idle = "blue" if self.app.colour == "green" else "green"
         of_idle_slot = re.compile(rf"[@.]{idle}\.")
@@ -141,7 +141,7 @@ class Fence:
         """Have as ours what a restore that was cut off has closed."""
         for one in self.closed:
             one.page_is_ours = one.name in intent.pages
-            one.was_stopped(intent.units.get(one.name, []))
+            one.note_stopped(intent.units.get(one.name, []))
 
     def open(self) -> None:
         """Start all of them, and take the pages away from those that are ready.

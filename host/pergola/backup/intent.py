@@ -71,7 +71,7 @@ class Intent(Restore):
         """Have it on the disk as it is now."""
         FORM.write(FILE, self)
 
-    def come_to(self, phase: Phase) -> None:
+    def enter(self, phase: Phase) -> None:
         self.phase = phase
         self.save()
 
@@ -115,7 +115,7 @@ class Intent(Restore):
         """Put the other data directory in the place of the live one, which is kept."""
         places.mark(self.fresh, self.id)
         self.had_data = self.data.exists()
-        self.come_to("exchanging")
+        self.enter("exchanging")
         if not self.had_data:
             places.move(self.fresh, self.data)
             return

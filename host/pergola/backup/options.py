@@ -15,15 +15,15 @@ def parser() -> argparse.ArgumentParser:
     # In the unit of its own, which a lost connection does not end.
     main.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     verbs = main.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for_people(verbs)
-    for_restores(verbs)
-    for_role(verbs)
-    for_units(verbs)
+    add_verbs_for_people(verbs)
+    add_verbs_for_restores(verbs)
+    add_verbs_for_role(verbs)
+    add_verbs_for_units(verbs)
     verbs.add_parser("status", help="backups and the last result of each job, as JSON")
     return main
 
 
-def for_people(verbs: Verbs) -> None:
+def add_verbs_for_people(verbs: Verbs) -> None:
     verbs.add_parser("full", help="make a full backup")
     verbs.add_parser("incr", help="make an incremental backup")
     verbs.add_parser("verify", help="read every file of the repositories")
@@ -41,7 +41,7 @@ def for_people(verbs: Verbs) -> None:
     verbs.add_parser("stanza-upgrade", help="go on after PostgreSQL's major version was upgraded")
 
 
-def for_restores(verbs: Verbs) -> None:
+def add_verbs_for_restores(verbs: Verbs) -> None:
     scratch = verbs.add_parser("scratch", help="restore beside the live server")
     scratch.add_argument("--remove", action="store_true", help="remove it again")
     moment = verbs.add_parser("moment", help="say which one a time means that counts from now")
@@ -61,7 +61,7 @@ def for_restores(verbs: Verbs) -> None:
     how.add_argument("--at-boot", action="store_true", help=argparse.SUPPRESS)
 
 
-def for_role(verbs: Verbs) -> None:
+def add_verbs_for_role(verbs: Verbs) -> None:
     """What role backup calls, and role upgrade."""
     verbs.add_parser(
         "rebuild", help="bring back the databases of the server that this one replaces"
@@ -81,7 +81,7 @@ def for_role(verbs: Verbs) -> None:
     after.add_argument("version", type=int)
 
 
-def for_units(verbs: Verbs) -> None:
+def add_verbs_for_units(verbs: Verbs) -> None:
     verbs.add_parser("protect", help="keep clients from what they have sent to this host")
     verbs.add_parser("starting", help="(pgbackrest.service) note what the daemon reads")
     woken = verbs.add_parser("wake", help="(pergola-archive@.service) have archive_timeout kept")

@@ -43,7 +43,7 @@ def show_plan(own: Settings, options: Options) -> None:
         print(told(own, make_plan(own, wanted(options))))
 
 
-def in_own_unit(own: Settings, options: Options) -> None:
+def run_in_own_unit(own: Settings, options: Options) -> None:
     """Restore or undo; `--here`: this process is in its unit."""
     if not options.here:
         print(said_in_own_unit(sys.argv[1:]))
@@ -53,15 +53,15 @@ def in_own_unit(own: Settings, options: Options) -> None:
         restore(own, wanted(options))
 
 
-def bring_to_end(own: Settings, options: Options) -> None:
-    """Of a restore that was cut off."""
+def finish_interrupted(own: Settings, options: Options) -> None:
+    """Bring a restore that was cut off to its end."""
     if options.acknowledge:
         resolve.acknowledge()
     elif options.before_postgresql:
         with contextlib.suppress(AtWorkError):  # it is a start of the restore's own
-            resolve.before_postgresql(own)
+            resolve.resume_before_start(own)
     elif options.at_boot:
-        resolve.at_boot(own)
+        resolve.resume_after_boot(own)
     elif says := resolve.resolve(own, PATIENCE):
         print(says)
 
@@ -76,7 +76,7 @@ def set_up(own: Settings, options: Options) -> None:
     print(answer({"changed": changed or made, "wanted": without}))
 
 
-def beside(own: Settings, options: Options) -> None:
+def restore_beside(own: Settings, options: Options) -> None:
     """Restore beside the live server."""
     instance = Scratch.of(own, "scratch")
     if options.remove:
@@ -96,12 +96,12 @@ def status(own: Settings, _: Options) -> None:
 VERBS: dict[str, Callable[[Settings, Options], object]] = {
     "point": lambda own, options: print(points.make_point(own, options.name)),
     "drill": lambda own, options: drill(own, options.repo),
-    "scratch": beside,
+    "scratch": restore_beside,
     "plan": show_plan,
-    "restore": in_own_unit,
-    "undo": in_own_unit,
+    "restore": run_in_own_unit,
+    "undo": run_in_own_unit,
     "rebuild": lambda own, _: print(answer(rebuild(own))),
-    "resolve": bring_to_end,
+    "resolve": finish_interrupted,
     "setup": set_up,
     "stanza-upgrade": lambda own, _: Repositories(own).do("stanza-upgrade"),
     "follow": lambda _, options: follow(options.version),

@@ -57,7 +57,7 @@ def directories(settings: Settings) -> Intent | None:
     server.forget_recovering()
     if intent.phase == "opening" or intent.is_recorded():
         intent.cut_at = intent.cut_at or "opening"
-        intent.come_to("opening")
+        intent.enter("opening")
         intent.say(f"{intent.cut()}; {in_force(intent)}")
         return intent
     try:
@@ -162,14 +162,14 @@ def clear_scratch(settings: Settings) -> None:
         scratch.remove()
 
 
-def at_boot(settings: Settings) -> None:
-    """What remains once PostgreSQL was started."""
+def resume_after_boot(settings: Settings) -> None:
+    """Finish a restore that was cut off, and remove half copies, once PostgreSQL was started."""
     clear_scratch(settings)
     if says := resolve(settings, PATIENCE):
         print(says)
 
 
-def before_postgresql(settings: Settings) -> None:
+def resume_before_start(settings: Settings) -> None:
     """Each start of PostgreSQL waits for this, where a restore is not at its end."""
     with at_work():
         if intent := directories(settings):

@@ -144,17 +144,17 @@ class Work:
         server, data = self.server, self.server.data
         ran, began, clock = server.answers(), time.monotonic(), Clock()
         try:
-            intent.come_to("closing")
+            intent.enter("closing")
             self.fence.close(intent)
-            clock.lap("fence")
+            clock.record("fence")
             server.stop()
-            clock.lap("stop")
+            clock.record("stop")
             stopped = time.time()
             was = server.system_id(data), server.timeline_of(data)
             forget_spool(self.settings)
             intent.exchange()
             server.start()
-            clock.lap("recovery")
+            clock.record("recovery")
         except UNFORESEEN as error:
             raise self.put_back(intent, ran, error) from error
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # there is no way back from here
@@ -167,9 +167,9 @@ class Work:
             )
         )
         try:
-            intent.come_to("opening")
+            intent.enter("opening")
             self.let_in(intent)
-            clock.lap("applications")
+            clock.record("applications")
         finally:
             self.result.more["parts"] = clock.laps
             self.result.more["outage_seconds"] = round(time.monotonic() - began, 1)

@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     back = verb("rollback", "go back to the last good release, or to a named one")
     back.add_argument("release", nargs="?", default="", help="empty: the last good one")
     back.add_argument("--force", action="store_true", help="also across a schema revision")
-    for_ansible(verb)
+    add_verbs_for_ansible(verb)
     verb("drained", "(systemd) write down that the idle slot was killed at its time limit")
     verb("unlock", "take the lock from a deploy that is dead")
     run = verb("run", "run a command in the live release, as the application")
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
-def for_ansible(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
+def add_verbs_for_ansible(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
     pick = verb("choose", "(Ansible) which release a rollback goes to")
     pick.add_argument("release", nargs="?", default="")
     pick.add_argument("--force", action="store_true")

@@ -105,12 +105,12 @@ class Pause:
         # A start must wait as the unit's file says now, not as it said when systemd read it.
         Slots(self.releases).reread()
         # What is under way ends first; the pause begins when the slot has stopped.
-        self.until(uptime() + limit + LONGEST_PAUSE)
+        self.hold_until(uptime() + limit + LONGEST_PAUSE)
         systemctl("stop", self.app.live_unit)
-        self.until(uptime() + limit)
+        self.hold_until(uptime() + limit)
         return {"changed": True, "pause": "on", "seconds": limit}
 
-    def until(self, moment: float) -> None:
+    def hold_until(self, moment: float) -> None:
         """Have starts wait until then; a shell reads this, line by line."""
         write(self.flag, f"{int(moment)}\n", durable=False)
 

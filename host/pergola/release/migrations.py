@@ -50,10 +50,10 @@ class Migration:
         self.stop()
         if not self.settings.database:
             self.back_up()
-            self.checked(command, self.execute(command, {}))
+            self.check_result(command, self.execute(command, {}))
             return
         migrator = Migrator(self.releases)
-        migrator.bring()
+        migrator.create()
         with migrator.alone() as holder:
             migrator.end(but=holder)
             self.refuse_unfinished(migrator.sql(UNFINISHED).splitlines())
@@ -65,7 +65,7 @@ class Migration:
                 self.stop()
                 migrator.end(but=holder)
             left = self.left_behind(migrator, prepared)
-        self.checked(command, done, left)
+        self.check_result(command, done, left)
 
     def stop(self) -> None:
         systemctl("stop", self.unit)
@@ -122,7 +122,7 @@ class Migration:
                 )
         return more
 
-    def checked(self, command: str, done: Done, left: str = "") -> None:
+    def check_result(self, command: str, done: Done, left: str = "") -> None:
         """PergolaError when the migration failed, or left something that is not finished."""
         what = f"the migration `{command}` of {self.release}"
         if done.returncode:

@@ -116,7 +116,7 @@ class Migrator:
             with suppress(BrokenPipeError):
                 session.communicate(timeout=SECONDS_FOR_ANSWER)
 
-    def bring(self) -> None:
+    def create(self) -> None:
         """Make the role, or bring it up to date, and see that it can sign in."""
         ours = ["role", "session_authorization", "client_connection_check_interval", *self.limits]
         names = ", ".join(f"'{name}'" for name in ours)

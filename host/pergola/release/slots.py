@@ -13,6 +13,9 @@ from pergola.system import UNITS, journal, persist, reread, show, systemctl
 # How Uvicorn says that the module, or the name in it, is not there.
 NO_APPLICATION = re.compile(r"Error loading ASGI app|Import string .* must be in format")
 
+# What an application answers at a path that it does not have, or not for everybody.
+NO_HEALTH_PATH = re.compile(r"3\d\d |40[1345] ")
+
 
 class Slots:
     """Starts and stops the slots of one application."""
@@ -57,16 +60,25 @@ class Slots:
         raise PergolaError(
             f"{release} did not become ready in {time.monotonic() - began:.0f} s",
             f"last health response: {seen}\njournal of {unit}:\n{lines}",
-            hint=f"{self.remedy(release, lines)}. The refused release got no request. To look at "
-            f"what is kept of it: sudo {self.app.home}/bin/release show {release}"
+            hint=f"{self.remedy(release, lines, seen)}. The refused release got no request. "
+            f"To look at what is kept of it: sudo {self.app.home}/bin/release show {release}"
             f"{refused(lines)}",
         )
 
-    def remedy(self, release: str, lines: str) -> str:
-        """What to correct, by what the workers of a slot wrote while they started."""
+    def remedy(self, release: str, lines: str, seen: str) -> str:
+        """What to correct, by what a slot's workers wrote while they started, and its answer."""
+        manifest = self.releases.manifest(release)
         if NO_APPLICATION.search(lines):
-            asgi = self.releases.manifest(release).asgi
-            return f"Setting: app_asgi: the release has no '{asgi}'; correct it and deploy again"
+            return (
+                f"Setting: app_asgi: the release has no '{manifest.asgi}'; correct it and deploy "
+                "again"
+            )
+        if NO_HEALTH_PATH.match(seen):
+            return (
+                f"Setting: app_health_path: the release answers {seen[:3]} at "
+                f"'{manifest.health_path}'; name a path that answers 200 when it is ready, and "
+                "deploy again"
+            )
         return "correct it, commit and deploy again"
 
     def stop(self, colour: Colour, wait: bool = True) -> None:

@@ -121,12 +121,12 @@ class Seal:
         """
         for name in names:
             with opened(self.top / name, DIRECTORY) as at:
-                self.directory(at, self.top / name, 0)
+                self.seal_directory(at, self.top / name, 0)
         for link in self.links:
             self.link(link, self.top / plain if plain else None)
         return sorted(self.left_out)
 
-    def directory(self, at: int, path: Path, depth: int) -> None:
+    def seal_directory(self, at: int, path: Path, depth: int) -> None:
         refuse_depth(depth, self.top)
         os.fchown(at, *self.root)
         os.fchmod(at, 0o755)
@@ -137,9 +137,9 @@ class Seal:
             found = look(name, at)
             if stat.S_ISDIR(found.st_mode):
                 with opened(name, DIRECTORY, at) as below:
-                    self.directory(below, path / name, depth + 1)
+                    self.seal_directory(below, path / name, depth + 1)
             elif stat.S_ISREG(found.st_mode) and found.st_uid in self.owners:
-                self.file(name, at)
+                self.seal_file(name, at)
             elif stat.S_ISLNK(found.st_mode):
                 os.chown(name, *self.root, dir_fd=at, follow_symlinks=False)
                 self.links.append(path / name)
@@ -150,7 +150,7 @@ class Seal:
         os.unlink(name, dir_fd=at)
         self.left_out.append(str((path / name).relative_to(self.top)))
 
-    def file(self, name: str, at: int) -> None:
+    def seal_file(self, name: str, at: int) -> None:
         with opened(name, FILE, at) as source:
             self.copy(source, name, at)
 

@@ -62,7 +62,7 @@ def marked() -> Mark | None:
     return FORM.read(MARK)
 
 
-def is_done() -> None:
+def mark_done() -> None:
     """Note that what was begun is proven: from here on it is finished, and not put back."""
     if mark := marked():
         FORM.write(MARK, replace(mark, done=True))

@@ -36,11 +36,11 @@ def upgrade(to: int, order: Order) -> float:
     if order.rehearsal:
         rehearse(old, to, order.files)
 
-    def made() -> None:
+    def convert_and_switch() -> None:
         convert(old, new, order.files)
         hand_over(old, new)
 
-    closed = while_closed(old, new, made, drop=True)
+    closed = while_closed(old, new, convert_and_switch, drop=True)
     follow_up(new, order)
     return closed
 
@@ -52,14 +52,14 @@ def back(order: Order) -> float:
         raise PergolaError("there is no cluster to go back to", hint="pg_lsclusters shows them")
     make_backup("a backup first", order.backup)
 
-    def changed() -> None:
+    def switch_back() -> None:
         for file in order.files:
             if file.is_of(before):
                 file.write()
         archive.hold(before)
         hand_over(now, before)
 
-    closed = while_closed(now, before, changed, drop=False)
+    closed = while_closed(now, before, switch_back, drop=False)
     follow_up(before, order)
     return closed
 
@@ -75,7 +75,7 @@ def while_closed(serves: Cluster, other: Cluster, change: Callable[[], None], dr
         raise PergolaError(f"{closing.MARK} is gone: how the applications are opened is not known")
     closing.open_again(mark)
     step("ready", "the applications are ready")
-    closing.is_done()
+    closing.mark_done()
     closing.finish(mark)
     closed = time.monotonic() - began
     say(f"the applications are open again after {closed:.1f} s, on {other}")

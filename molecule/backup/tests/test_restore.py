@@ -142,7 +142,7 @@ def test_a_restore_in_place_as_visitors_see_it(
     # The page, and nothing else, while the server was away.
     assert set(visitor.answers) == {"200", "503 with the page"}
     recorded = result("restore")
-    print(said.partition("Tell it")[2])
+    print(said.partition("Show the plan")[2])
     print(f"outage {visitor.outage:.1f} s as seen, {recorded['outage_seconds']} s as recorded")
     print(f"{recorded['says']} {recorded['parts']}")
     assert visitor.outage < SECONDS_OF_OUTAGE

@@ -97,6 +97,7 @@ def inventory_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = yaml.safe_load(SETTINGS.read_text())
     settings = {CALLED.get(name, name): value for name, value in settings.items()}
     settings["backup_key_file"] = str(Path(INVENTORY).parent / "backup.key")
+    settings["backup_key_unattended"] = True
     folder = tmp_path_factory.mktemp("inventory-before")
     return described(folder, {"app": ["web1"], "db": ["web1"]}, settings)
 
