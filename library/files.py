@@ -43,6 +43,9 @@ options:
             when its name ends in C(.j2). Of a directory in C(files) each file comes to its place
             below C(path); those that end in C(.j2) are rendered and lose that ending.
         type: str
+      link:
+        description: Instead of C(content), what it is a link to; nothing else of it is looked at.
+        type: str
       vars: {description: Further variables for the template., type: dict}
       owner: {description: Its owner., type: str, default: root}
       group: {description: Its group., type: str, default: root}
@@ -74,6 +77,7 @@ OPTIONS = {
     "path": {"type": "path", "required": True},
     "content": {"type": "str"},
     "src": {"type": "str"},  # the action has read it
+    "link": {"type": "str"},
     "vars": {"type": "dict"},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
@@ -94,13 +98,18 @@ class File:
     mode: int
     validate: str | None
     secret: bool
+    link: str | None = None
 
     def before(self) -> bytes | None:
-        """The bytes that are there now; None: no file."""
+        """The bytes that are there now, of a wanted link what it leads to; None: no file."""
+        if self.link and self.path.is_symlink():
+            return os.fsencode(self.path.readlink())
         return self.path.read_bytes() if self.path.is_file() else None
 
     def is_right(self) -> bool:
         """Content, owner, group and mode are as wanted, and it is no link to somewhere else."""
+        if self.link:
+            return self.path.is_symlink() and str(self.path.readlink()) == self.link
         if self.path.is_symlink() or self.before() != self.content:
             return False
         there = self.path.stat()
@@ -112,6 +121,11 @@ class File:
 
     def write_beside(self) -> Path:
         """Write it under a name of its own in the same directory, with its final rights."""
+        if self.link:
+            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            link = self.path.with_name(f".{self.path.name}.{os.urandom(4).hex()}")
+            link.symlink_to(self.link)
+            return link
         owner, group = pwd.getpwnam(self.owner).pw_uid, grp.getgrnam(self.group).gr_gid
         self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
@@ -219,8 +233,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    for one in module.params["files"]:
+        one["content"] = one["link"] or one["content"]
     if nothing := [one["path"] for one in module.params["files"] if one["content"] is None]:
-        fail(module, f"{', '.join(nothing)}: `content` or `src` says what it holds")
+        fail(module, f"{', '.join(nothing)}: `content`, `src` or `link` says what it is")
     files = [
         File(
             Path(one["path"]),
@@ -230,6 +246,7 @@ def main() -> None:
             int(one["mode"], 8),
             one["validate"],
             one["secret"],
+            one["link"],
         )
         for one in module.params["files"]
     ]

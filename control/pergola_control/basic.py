@@ -14,10 +14,15 @@ import sys
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from importlib.machinery import ModuleSpec
+from typing import TYPE_CHECKING, NoReturn, cast
 
-Rule = Mapping[str, object]
-Spec = Mapping[str, object]  # a Rule for each name
+# So that a server whose Python is too old gets as far as being told that.
+if TYPE_CHECKING:
+    from importlib.abc import Loader
+
+    Rule = Mapping[str, object]
+    Spec = Mapping[str, object]  # a Rule for each name
 TRUE, FALSE = ("yes", "on", "1", "true", "y", "t"), ("no", "off", "0", "false", "n", "f")
 NOT_FOUND = 127
 
@@ -112,10 +117,45 @@ def mapping(value: object, at: str) -> Mapping[str, object]:
     return value
 
 
-def start(name: str, text: str) -> None:
-    """Run a module's text as a program that finds this file under the name of Ansible's."""
-    for part in ("ansible", "ansible.module_utils", "ansible.module_utils.basic"):
+class Package:
+    """Finds the modules of one package among texts that came with the order."""
+
+    def __init__(self, name: str, texts: Mapping[str, str]) -> None:
+        self.name, self.texts = name, texts
+
+    def find_spec(self, name: str, *rest: object) -> ModuleSpec | None:
+        del rest
+        package, _, module = name.rpartition(".")
+        if name == self.name:
+            return ModuleSpec(name, cast("Loader", Text("")), is_package=True)
+        if package != self.name or module not in self.texts:
+            return None
+        return ModuleSpec(name, cast("Loader", Text(self.texts[module])))
+
+
+class Text:
+    """Makes a module of its text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def create_module(self, _: ModuleSpec) -> None:
+        """As Python does it."""
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        exec(compile(self.text, module.__name__, "exec"), vars(module))  # noqa: S102
+
+
+def start(name: str, text: str, package: Mapping[str, str]) -> None:
+    """Run a module's text as a program that finds this file under the name of Ansible's.
+
+    `package` has the texts of what it has beside it.
+    """
+    utils = "ansible.module_utils"
+    for part in ("ansible", utils, f"{utils}.basic"):
         sys.modules[part] = types.ModuleType(part)
-    vars(sys.modules["ansible.module_utils.basic"])["AnsibleModule"] = AnsibleModule
+        sys.modules[part].__path__ = []  # a package
+    vars(sys.modules[f"{utils}.basic"])["AnsibleModule"] = AnsibleModule
+    sys.meta_path.insert(0, Package(f"{utils}.{name}", package))
     main = sys.modules["__main__"] = types.ModuleType("__main__")
     exec(compile(text, name, "exec"), vars(main))  # noqa: S102 - that is what it is for

@@ -1,4 +1,8 @@
-"""Modules of ours, run on a server without Ansible's packing of them: what is sent instead."""
+"""Modules of ours, run on a server without Ansible's packing of them: what is sent instead.
+
+A module of a role may import a package of its name from that role's module_utils, by the name that
+Ansible gives it (`ansible.module_utils.NAME`).
+"""
 
 from __future__ import annotations
 
@@ -9,19 +13,32 @@ from pathlib import Path
 from pergola_control.here import ROOT
 
 LIBRARY = ROOT / "library"
+ROLES = ROOT / "roles"
 BASIC = Path(__file__).with_name("basic.py")
 BEGIN = (
     "import json, sys; sent = json.load(sys.stdin); basic = type(sys)('basic'); "
     "sys.modules['basic'] = basic; exec(sent['basic'], vars(basic)); "
-    "basic.ORDER = basic.Order(**sent['order']); basic.start(sent['name'], sent['module'])"
+    "basic.ORDER = basic.Order(**sent['order']); "
+    "basic.start(sent['name'], sent['module'], sent['package'])"
 )
 
 
 def order(name: str, arguments: Mapping[str, object], check: bool, diff: bool) -> str:
     """What BEGIN reads."""
-    texts = {"basic": BASIC.read_text(), "module": (LIBRARY / f"{name}.py").read_text()}
+    texts = {"basic": BASIC.read_text(), "module": path_of(name).read_text()}
     called = {"arguments": arguments, "check": check, "diff": diff}
-    return json.dumps({**texts, "name": name, "order": called}) + "\n"
+    whole = {**texts, "name": name, "package": package(name), "order": called}
+    return json.dumps(whole) + "\n"
+
+
+def path_of(name: str) -> Path:
+    """Where a module is: for all roles, or in one."""
+    return next(ROLES.glob(f"*/library/{name}.py"), LIBRARY / f"{name}.py")
+
+
+def package(name: str) -> dict[str, str]:
+    """The texts of what a module has beside it, by their names."""
+    return {path.stem: path.read_text() for path in ROLES.glob(f"*/module_utils/{name}/*.py")}
 
 
 def understood(said: str) -> dict[str, object] | None:

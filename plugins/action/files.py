@@ -46,7 +46,8 @@ class ActionModule(ActionBase):
         if said is None:
             # Its traceback, or why there is no Python.
             msg = done["stderr"].strip() or done["stdout"].strip() or f"it ended with {done['rc']}"
-            return {**result, "failed": True, "msg": msg}
+            whole = {"module_stdout": done["stdout"], "module_stderr": done["stderr"]}
+            return {**result, **whole, "failed": True, "msg": msg}
         return {**result, **said}
 
     def read(

@@ -96,8 +96,29 @@ def test_a_program_that_there_is_not_fails(both):
     assert ours["code"] == 127
 
 
+def test_a_module_of_a_role_finds_what_it_has_beside_it(tmp_path, monkeypatch):
+    """By the names that Ansible's packing gives it; a test of the role imports it plainly."""
+    module, beside = tmp_path / "one/library/probe.py", tmp_path / "one/module_utils/probe"
+    module.parent.mkdir(parents=True)
+    beside.mkdir(parents=True)
+    module.write_text(
+        "from ansible.module_utils.basic import AnsibleModule\n"
+        "from ansible.module_utils.probe import first\n"
+        "AnsibleModule({}).exit_json(said=first.SAID)\n"
+    )
+    (beside / "__init__.py").write_text("")
+    (beside / "first.py").write_text("from .second import WORD\nSAID = f'{WORD}!'\n")
+    (beside / "second.py").write_text("WORD = 'here'\n")
+    monkeypatch.setattr(modules, "ROLES", tmp_path)
+    order = modules.order("probe", {}, check=False, diff=False)
+    argv = [sys.executable, "-I", "-c", modules.BEGIN]
+    done = subprocess.run(argv, input=order, capture_output=True, text=True)
+    assert json.loads(done.stdout) == {"changed": False, "said": "here!"}, done.stderr
+
+
 def test_each_module_has_the_action():
-    names = {path.name for path in (PROJECT / "library").glob("*.py")}
+    places = [PROJECT / "library", PROJECT / "roles/preflight/library"]
+    names = {path.name for place in places for path in place.glob("*.py")}
     action = PROJECT / "plugins/action/files.py"
     for name in names:
         assert (action.parent / name).resolve() == action, name

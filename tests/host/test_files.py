@@ -65,6 +65,22 @@ def test_the_same_again_changes_nothing(write, tmp_path):
     assert (tmp_path / "one").stat().st_ino == inode
 
 
+def test_a_link_takes_the_place_of_what_is_there(write, tmp_path):
+    link, before = tmp_path / "a/link", {"path": "a/link", "content": "old\n"}
+    write(before)
+    result = write({"path": "a/link", "link": "../there"}, check=True, diff=True)
+    assert link.read_text() == "old\n"
+    (diff,) = result["diff"]
+    assert (diff["before"], diff["after"]) == ("old\n", "../there")
+    assert write({"path": "a/link", "link": "../there"})["changed"]
+    assert str(link.readlink()) == "../there"
+    assert not write({"path": "a/link", "link": "../there"})["changed"]
+    result = write({"path": "a/link", "link": "elsewhere"}, diff=True)
+    assert result["diff"][0]["before"] == "../there"
+    assert str(link.readlink()) == "elsewhere"
+    assert [path.name for path in link.parent.iterdir()] == ["link"]
+
+
 def test_only_what_differs_is_written(write, tmp_path):
     write({"path": "one", "content": "x"}, {"path": "two", "content": "y"})
     (tmp_path / "two").chmod(0o600)

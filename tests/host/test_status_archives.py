@@ -242,19 +242,15 @@ rmgr: Transaction len (rec/tot): 34, tx: 9, desc: COMMIT 2026-11-24 10:00:02.5 U
 """
 
 
-@pytest.mark.parametrize(
-    ("archived", "start"),
-    [(segment(0x35, 2), "0/36000000"), (segment(0x35, 1), "0/33000000"), ("", "0/33000000")],
-)
-@pytest.mark.parametrize("what", ["COMMIT", "COMMIT_PREPARED 12:"])
-def test_the_oldest_change_that_is_lacking_is_read_from_the_wal(
-    archived, start, what, monkeypatch, tmp_path
-):
+@pytest.fixture
+def waldump(monkeypatch, tmp_path):
+    """A server with three WAL files, and what its pg_waldump was called with and says."""
     program, called = tmp_path / "pg_waldump", tmp_path / "called"
-    program.write_text(f'#!/bin/sh\necho "$@" >{called}\ncat <<E\n{WALDUMP.format(what=what)}E\n')
+    text = WALDUMP.format(what="$WHAT")
+    program.write_text(f'#!/bin/sh\necho "$@" >{called}\ncat <<E\n{text}E\n')
     program.chmod(0o755)
     (tmp_path / "pg_wal").mkdir()
-    for number in (0x33, 0x34):
+    for number in (0x33, 0x34, 0x36):
         (tmp_path / "pg_wal" / segment(number, 2)).touch()
     opened = subprocess.Popen
 
@@ -272,9 +268,28 @@ def test_the_oldest_change_that_is_lacking_is_read_from_the_wal(
         segment=segment(0x36, 2),
         segment_bytes=1 << 24,
     )
+    return server, called
+
+
+@pytest.mark.parametrize(
+    ("archived", "start"),
+    [(segment(0x35, 2), "0/36000000"), (segment(0x35, 1), "0/33000000"), ("", "0/33000000")],
+)
+@pytest.mark.parametrize("what", ["COMMIT", "COMMIT_PREPARED 12:"])
+def test_the_oldest_change_that_is_lacking_is_read_from_the_wal(
+    archived, start, what, waldump, monkeypatch
+):
+    server, called = waldump
+    monkeypatch.setenv("WHAT", what)
     assert wal.oldest_after(server, archived) == 1_795_514_401.5
     assert f"--start={start}" in called.read_text()
     assert "--timeline=2" in called.read_text()
+
+
+def test_a_wal_file_that_is_not_begun_is_not_waited_for(waldump):
+    server, called = waldump
+    assert wal.oldest_after(server, segment(0x36, 2)) is None
+    assert not called.exists()
 
 
 @pytest.mark.parametrize(

@@ -425,3 +425,23 @@ def test_environments_are_told_apart_where_only_their_copies_are_kept(tmp_path):
     assert seen == {folder, f"{folder}.prod", f"{folder}.staging"}
     host.variables["group_names"] = ["app", "servers"]
     assert host("base_inventory") == "notes"
+
+
+@pytest.mark.parametrize(
+    ("there", "lacking"),
+    [
+        (["ii  one", "hi  two"], []),
+        (["ii  one", "rc  two"], ["two"]),
+        (["ii  one", "ii  two-more"], ["two"]),
+        ([], ["one", "two"]),
+        # apt would remove it with what it came with.
+        (["ii  one", "ii  two", "auto two", "auto three"], ["two"]),
+    ],
+)
+def test_apt_is_called_when_a_package_is_lacking(there, lacking):
+    host = Host(SYSTEMS["noble"])
+    host.variables["__base_packages_wanted"] = ["one", "two"]
+    host.variables["__base_packages_there"] = {"stdout_lines": there}
+    assert sorted(host("__base_packages_lacking")) == lacking
+    host.variables["__base_packages_wanted"] = ["one=1.2"]
+    assert host("__base_packages_lacking") == ["one=1.2"]

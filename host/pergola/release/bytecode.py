@@ -9,6 +9,7 @@ Python, which runs none of it. It holds by content (PEP 552): a file that somebo
 import contextlib
 import hashlib
 import importlib.util
+import math
 import os
 import shutil
 import stat
@@ -25,10 +26,11 @@ TAG = f"{sys.implementation.cache_tag}.pyc"
 # Of a file: which Python reads it, and that it holds for the content that it was made from.
 BEGINS = importlib.util.MAGIC_NUMBER + (3).to_bytes(4, "little")
 # Not by an environment's Python, which runs what its packages have it run at the start (.pth).
-# Some packages hold files that are no Python of this version.
+# Some packages hold files that are no Python of this version. By a process for each CPU, with its
+# share of the files: compileall's own -j is for directories, what it is told it compiles in turn.
 COMPILE = (
-    '"$1" -P -s -m compileall -qq -j 0 --invalidation-mode checked-hash -i - >/dev/null 2>&1 '
-    "|| true"
+    'xargs -d "\\n" -P "$2" -n "$3" "$1" -P -s -m compileall -qq '
+    "--invalidation-mode checked-hash -- >/dev/null 2>&1 || true"
 )
 
 
@@ -92,8 +94,10 @@ class Bytecode:
         tree.remove(made)
         made.mkdir(mode=0o700)
         os.chown(made, builder.pw_uid, builder.pw_gid)
+        processes = os.cpu_count() or 1
+        share = math.ceil(len(lacking) / processes)
         self.shop.run(
-            ["sh", "-uc", COMPILE, "sh", self.shop.python],
+            ["sh", "-uc", COMPILE, "sh", self.shop.python, str(processes), str(share)],
             "compile it",
             text="".join(f"{path}\n" for path in lacking.values()),
             environment={"PYTHONPYCACHEPREFIX": str(made)},

@@ -43,6 +43,9 @@ def oldest_after(server: Server, archived: str) -> float | None:
     else:
         names = [path.name for path in folder.glob(f"{current[:8]}" + 16 * "?")]
         start = number_of(min(names, default=current), size)
+    # One that is not begun, as after a switch of WAL, pg_waldump would wait five seconds for.
+    if not (folder / named(current[:8], start, size)).exists():
+        return None
     place = start * size
     command = [
         Cluster(int(server.version.partition(".")[0])).program("pg_waldump"),
@@ -72,6 +75,12 @@ def oldest_after(server: Server, archived: str) -> float | None:
 def number_of(segment: str, size: int) -> int:
     """A WAL file's place in the order of all, whatever its timeline."""
     return int(segment[8:16], 16) * (BYTES_IN_LOG // size) + int(segment[16:24], 16)
+
+
+def named(timeline: str, number: int, size: int) -> str:
+    """The WAL file of a timeline at that place in the order of all."""
+    in_log = BYTES_IN_LOG // size
+    return f"{timeline}{number // in_log:08X}{number % in_log:08X}"
 
 
 def logs(positions: dict[str, tuple[int, int]] | None) -> Logs:
