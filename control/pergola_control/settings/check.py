@@ -78,14 +78,10 @@ class Check:
     def context(self) -> Mapping[str, object]:
         """What templates are evaluated with.
 
-        A setting may use another role's default, which Ansible itself would only load later.
+        A setting may use another role's default, which Ansible itself loads later, or not at all
+        where the playbook has not that role.
         """
         return {**self.checks.variables, **self.defaults, **self.variables}
-
-    @property
-    def server_context(self) -> Mapping[str, object]:
-        """The same for what needs a server's facts: by then Ansible has loaded the roles."""
-        return {**self.checks.variables, **self.variables}
 
     def refusal(self, evaluate: Callable[[object], object]) -> str:
         """Every wrong setting as one text, "" if all are right."""

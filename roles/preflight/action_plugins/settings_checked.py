@@ -65,7 +65,7 @@ class ActionModule(ActionBase):
             asked=frozenset(name for names in QUESTIONS.values() for name in names),
         )
         against = self._task.args.get("against", "settings")
-        context = check.context if against == "settings" else check.server_context
+        context = check.context
         evaluate = self._templar.copy_with_new_env(available_variables=context).template
         if against == "guest":
             wrong = check.of_server(str(self._task.args.get("owner")))
