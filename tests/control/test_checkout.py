@@ -4,16 +4,21 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from ansible.errors import AnsibleActionFail
 from pergola_control import checkout
 from pergola_control.checkout import Checkout
 from pergola_control.operator import who
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = (ROOT / "VERSION").read_text().strip()
+sys.path.append(str(ROOT / "roles/preflight/action_plugins"))
+import checkout_checked  # noqa: E402 - found through that line
 
 
 @pytest.mark.parametrize(
@@ -60,6 +65,76 @@ def test_a_file_that_says_nothing_stops_nobody(text):
 def test_a_file_of_a_later_form_still_tells_the_version():
     there, _ = checkout.read(json.dumps({"format": 7, "version": "9", "more": {"of": "it"}}))
     assert Checkout("0.1", code="x").is_older(there)
+
+
+# -- whose server it is ----------------------------------------------------------------------------
+
+
+OURS, NEWER = Checkout("0.3", 5, "b", "ours"), Checkout("0.4", 9, "c", "newer")
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What the action says of a server whose file has this text."""
+
+    def call(text, ours=OURS, provisions=False, takes_over=False, inventory="shop"):
+        given = {"inventory": inventory, "provisions": provisions, "takes_over": takes_over}
+        action = checkout_checked.ActionModule.__new__(checkout_checked.ActionModule)
+        action._task = SimpleNamespace(
+            args={"path": "/x", "version": ours.version, "deploy": "the-deploy", **given}
+        )
+        action._loader = SimpleNamespace(get_basedir=lambda: str(ROOT))
+        monkeypatch.setattr(checkout_checked.ActionBase, "run", lambda *_: {})
+        monkeypatch.setattr(checkout_checked, "here", lambda _: ours)
+        monkeypatch.setattr(action, "text_on_server", lambda _: text, raising=False)
+        return action.run(None, {"inventory_hostname": "web1"})
+
+    return call
+
+
+OWNED = checkout.written(OURS, "ada", "linkboard")
+UNOWNED = json.dumps({"format": 1, "version": "0.3", "time": 5, "commit": "b", "code": "ours"})
+
+
+@pytest.mark.parametrize("text", ["", UNOWNED, "{", "[]"])
+def test_the_first_inventory_that_provisions_a_server_owns_it(told, text):
+    """One that an earlier Pergola made, whose file names no inventory, as well."""
+    assert checkout.owner(text) == ""
+    result = told(text, provisions=True, inventory="linkboard")
+    assert (result["owner"], result["differs"]) == ("linkboard", True)
+    assert checkout.owner(result["file"]) == "linkboard"
+    again = told(result["file"], provisions=True, inventory="linkboard")
+    assert (again["owner"], again["differs"]) == ("linkboard", False)
+
+
+def test_another_inventory_may_not_provision_it_and_is_told_how_to_go_on(told):
+    with pytest.raises(AnsibleActionFail) as refused:
+        told(OWNED, provisions=True)
+    said = str(refused.value)
+    assert "web1 is provisioned by the inventory of linkboard; nothing was changed" in said
+    assert "brings shop to it as one more application: the-deploy" in said
+    assert "To take the server over: -e preflight_takes_over=true" in said
+
+
+def test_a_server_is_taken_over_by_who_says_so(told):
+    result = told(OWNED, provisions=True, takes_over=True)
+    assert (result["owner"], result["differs"]) == ("shop", True)
+    assert checkout.owner(result["file"]) == "shop"
+
+
+@pytest.mark.parametrize("takes_over", [False, True])
+def test_a_deploy_leaves_a_server_whose_it_is(told, takes_over):
+    result = told(OWNED, takes_over=takes_over)
+    assert (result["owner"], result["differs"]) == ("linkboard", False)
+    newer = told(OWNED, ours=NEWER, takes_over=takes_over)
+    assert newer["differs"], "another Pergola works on it from now on"
+    assert checkout.read(newer["file"])[0] == NEWER
+    assert checkout.owner(newer["file"]) == "linkboard"
+    assert told(UNOWNED)["owner"] == "", "a deploy alone owns nothing"
+
+
+def test_a_host_of_copies_only_has_no_owner(told):
+    assert told(UNOWNED, provisions=True, inventory="")["owner"] == ""
 
 
 @pytest.fixture

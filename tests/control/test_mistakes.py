@@ -17,6 +17,10 @@ DEPLOY = "ansible-playbook playbooks/deploy.yml -i inventory/prod"
 VAULT = "inventory/prod/group_vars/servers/vault.yml"
 # Runs what Ansible sends: that is sudo's, and the one in this PATH lets nobody become root.
 LOGS_IN = 'for last; do :; done; exec sh -c "$last"'
+# Answers to one question: what is noted there of whom it belongs to.
+PROVISIONED = (
+    """case "$*" in *made-by.json*) echo '{"inventory": "linkboard"}' ;; *) exit 1 ;; esac"""
+)
 
 
 @dataclass(frozen=True)
@@ -230,6 +234,13 @@ WRONG_SETTINGS = (
         settings={"app_workers:": "app_wokers:"},
     ),
     Mistake(
+        "a setting by the name that it had before",
+        what="caddy_max_body_size is called app_max_body_size now",
+        where=f"{SETTINGS}:27",
+        following="rename it",
+        settings=added("caddy_max_body_size: 3MB"),
+    ),
+    Mistake(
         "a setting without the blank after its colon",
         what="is no valid YAML",
         where=f"{SETTINGS}:28",
@@ -428,7 +439,24 @@ WRONG_CONNECTIONS = (
         ssh=LOGS_IN,
     ),
 )
-TABLE = (*WRONG_COMMANDS, *WRONG_HOSTS, *WRONG_SETTINGS, *WRONG_CONNECTIONS)
+WRONG_SERVERS = (
+    Mistake(
+        "another inventory's server",
+        what="web1 is provisioned by the inventory of linkboard",
+        where="as one more application: ansible-playbook playbooks/deploy.yml -i inventory/prod",
+        following="To take the server over: -e preflight_takes_over=true",
+        ssh=PROVISIONED,
+    ),
+    Mistake(
+        "a setting of the server with one more application",
+        what="caddy_email is a setting of the server, which the inventory of linkboard provisions",
+        where=f"{SETTINGS}:36",
+        following="set it there",
+        command=DEPLOY,
+        ssh=PROVISIONED,
+    ),
+)
+TABLE = (*WRONG_COMMANDS, *WRONG_HOSTS, *WRONG_SETTINGS, *WRONG_CONNECTIONS, *WRONG_SERVERS)
 
 
 @pytest.fixture(scope="module")

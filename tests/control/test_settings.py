@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,7 @@ server_rules:
 vars:
   __web_most: 8
   __web_when: {web_title: "{{ web_title or 'daily' }}", "web_sites, a.test": daily}
+renamed: {web_processes: web_workers, store_mode: web_mode}
 calendars: "{{ __web_when }}"
 brings: {files: [{path: /etc/web}], units: ["{{ web_mode }}.service"], store: {a: 1}}
 """
@@ -294,6 +296,64 @@ def test_a_name_that_a_playbook_asks_for_is_no_misspelt_setting(check):
     text = found.refusal(evaluate)
     assert "web_askd is no setting" in text
     assert "web_asked is" not in text
+
+
+def test_a_setting_that_is_called_otherwise_now_is_refused_by_its_new_name(check):
+    """Also where it has come to another role."""
+    found, evaluate = check(web_processes=3, store_mode="fast")
+    text = found.refusal(evaluate)
+    assert text.startswith("2 settings of ")
+    assert "web_processes is called web_workers now: rename it" in text
+    assert "store_mode is called web_mode now: rename it" in text
+    assert "group_vars/servers.yml:1" in text
+    assert "did you mean" not in text
+
+
+APP_SPEC = "argument_specs: {main: {options: {app_title: {type: str, description: Its name.}}}}\n"
+
+
+def test_settings_of_a_server_are_refused_where_another_inventory_provisions_it(check, tmp_path):
+    spec = tmp_path / "roles/app/meta/argument_specs.yml"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(APP_SPEC)
+    found, _ = check(app_title="x", web_workers=3)
+    text = found.of_server("linkboard")
+    assert text.startswith("3 settings of ")
+    assert (
+        "web_workers is a setting of the server, which the inventory of linkboard provisions: "
+        "set it there\n  meaning: How many workers serve.\n"
+    ) in text
+    assert "group_vars/servers.yml:4" in text
+    assert "store_password is a setting of the server" in text
+    assert "app_title" not in text
+    # What the roles' wiring, a default or the command line sets is no setting of this inventory.
+    (tmp_path / "inventory/prod/group_vars/servers.yml").write_text("app_title: x\n")
+    guest = replace(found, variables={"app_title": "x", "web_url": "sql:///", "web_workers": 5})
+    assert guest.of_server("linkboard") == ""
+
+
+def test_a_guests_run_fails_with_the_file_and_line(tmp_path):
+    project(tmp_path, GOOD, "vault_web_secret: a\nstore_password: x\n")
+    task = "- settings_checked: {against: guest, owner: linkboard}\n"
+    (tmp_path / "roles/preflight/tasks/main.yml").write_text(task)
+    code, output = play(tmp_path, "--limit", "one")
+    assert code == 2, output
+    assert "web_mode is a setting of the server, which the inventory of linkboard" in output
+    assert "inventory/prod/group_vars/servers/settings.yml:3" in output
+    assert "nothing was changed on any host" in output
+    assert "web_url" not in output, "that is the wiring's"
+
+
+def test_settings_of_roles_that_a_playbook_does_not_have_are_told_with_their_defaults(tmp_path):
+    project(tmp_path, GOOD, "vault_web_secret: a\nstore_password: x\n")
+    (tmp_path / "roles/preflight/tasks/main.yml").write_text(
+        "- {settings_checked: {tell: [store_name, store_limits, web_mode]}, register: found}\n"
+        "- debug: {msg: '{{ found.told.store_name }} {{ found.told.store_limits.a }} "
+        "{{ found.told.web_mode }}'}\n"
+    )
+    code, output = play(tmp_path, "--limit", "one")
+    assert code == 0, output
+    assert "shop-x 1 safe" in output
 
 
 @pytest.mark.parametrize(

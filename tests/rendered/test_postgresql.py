@@ -6,7 +6,11 @@ import subprocess
 
 import pytest
 import yaml
-from test_systems import PROJECT, SYSTEMS, Host
+
+from test_systems import PROJECT, SYSTEMS, Host  # isort: skip - finds the package below
+from pergola.app.order import ORDER
+from pergola.database.databases import Database
+from pergola.database.server import NOTED, Noted
 
 GB = 1024
 DISK = {"mount": "/", "size_available": 30 * 2**30, "size_total": 40 * 2**30}
@@ -42,7 +46,7 @@ def test_memory_is_shared_out_by_who_else_is_on_the_host(system, memory_mb, grou
     got = values(host(system, memory_mb, groups))
     names = "shared_buffers effective_cache_size work_mem maintenance_work_mem autovacuum_work_mem"
     assert " ".join(got[name] for name in names.split()) == wanted
-    assert got["max_connections"] == "100"
+    assert got["max_connections"] == "250"
 
 
 @pytest.mark.parametrize(("system", "concurrency"), [("bookworm", "200"), ("resolute", "16")])
@@ -81,32 +85,43 @@ POOLS = {
 }
 
 
-def test_connections_are_what_all_pools_of_all_applications_may_open():
-    own = host(**POOLS)
-    # 10 x (2 x (4 + 1) + 1) = 110, and 20.
-    assert values(own)["max_connections"] == "130"
-    others = {"ansible_local": {"shop": {"connections": 60, "preload": ["pg_cron"]}}}
-    both = host(facts=others, **POOLS)
-    assert values(both)["max_connections"] == "190"
-    assert values(both)["shared_preload_libraries"] == "'pg_cron,pg_stat_statements'"
-    says = "needed: 110 for notes + 60 for shop + 20 for backups, monitoring, migrations and"
-    assert says in both("__postgresql_settings_file")
+def order(made):
+    """What role app asks of the server, as the program there reads it."""
+    return ORDER.parse(json.dumps(made("__app_order")), "the order")
 
 
-def test_what_the_application_left_at_its_last_run_is_not_added_again():
-    facts = {"ansible_local": {"notes": {"connections": 900, "preload": []}}}
-    assert values(host(facts=facts, **POOLS))["max_connections"] == "130"
+def noted(made):
+    """What role postgresql notes of the server, as the program there reads it."""
+    (file,) = made("__postgresql_files")
+    assert file["path"] == "/etc/pergola/postgresql.json"
+    return NOTED.parse(file["content"], "the note")
 
 
-def test_too_few_connections_are_refused_with_the_sum():
-    facts = {"ansible_local": {"shop": {"connections": 60, "preload": []}}}
-    made = host(facts=facts, postgresql_max_connections=150, **POOLS)
-    said = made.unfit()
-    assert "postgresql_max_connections 150 is too small: 110 for notes + 60 for shop + 20" in said
-    assert (
-        "are 190. Set it to that or more in inventory/prod/group_vars/servers/settings.yml" in said
+def test_connections_are_what_all_pools_of_an_application_may_open():
+    # 10 x (2 x (4 + 1) + 1)
+    assert order(host(**POOLS)).connections == 110
+
+
+def test_connections_are_left_to_the_sum_unless_they_are_set():
+    """tests/host/test_database_needs.py adds up what the applications need."""
+    made = host(**POOLS)
+    assert values(made)["max_connections"] == "250"
+    assert noted(made) == Noted(
+        16, connections=0, other_connections=20, least=250, work_mb=1238, own=[], readers=[]
     )
-    assert host(facts=facts, postgresql_max_connections=190, **POOLS).unfit() == ""
+    made = host(postgresql_max_connections=300, postgresql_settings={"Work_Mem": "8MB"}, **POOLS)
+    assert values(made)["max_connections"] == "300"
+    assert noted(made).connections == 300
+    assert noted(made).own == ["work_mem"]
+    text = made("__postgresql_settings_file")
+    assert "max_connections = 300  # postgresql_max_connections\n" in text
+
+
+def test_what_applications_of_the_server_need_does_not_change_the_servers_own_file():
+    need = {"connections": 900, "preload": ["pg_cron"], "packages": []}
+    facts = {"ansible_local": {"notes": need, "shop": need}}
+    text = "__postgresql_settings_file"
+    assert host(facts=facts, **POOLS)(text) == host(**POOLS)(text)
 
 
 def test_a_deploy_refuses_too_few_connections_by_the_applications_own_settings():
@@ -144,30 +159,40 @@ def test_libraries_of_the_users_own_are_added_to_ours():
     assert got["shared_preload_libraries"] == "'auto_explain,pg_stat_statements'"
 
 
-NOTES = {"name": "notes", "owner": "notes"}
+def test_the_databases_of_an_application_are_its_own_unless_they_say_otherwise():
+    wanted = [
+        {"name": "notes", "extensions": ["pg_trgm", "vector", "pg_cron"]},
+        {"name": "archive", "owner": "keeper", "readers": ["ada"]},
+    ]
+    made = order(host(app_databases=wanted))
+    assert made.databases == [
+        Database("notes", "notes", ["pg_trgm", "vector", "pg_cron"]),
+        Database("archive", "keeper", readers=["ada"]),
+    ]
+    assert order(host()).databases == [Database("notes", "notes")]
+    assert order(host(groups=["app", "servers"])).databases == []
+    assert order(host(groups=["app", "servers"])).has_database is False
 
 
-def test_an_extension_brings_its_package_and_its_library():
-    wanted = [{**NOTES, "extensions": ["pg_trgm", "vector", "pg_cron"]}]
-    made = host("trixie", postgresql_databases=wanted)
-    packages = set(made("base_packages"))
-    assert {"postgresql-17-pgvector", "postgresql-17-cron"} <= packages
-    assert values(made)["shared_preload_libraries"] == "'pg_cron,pg_stat_statements'"
-    files = {file["path"]: file["content"] for file in made("__postgresql_application_files")}
-    assert '"preload": ["pg_cron"]' in files["/etc/pergola/applications/notes.fact"]
-    assert made.unfit() == ""
-    noted = {file["path"]: json.loads(file["content"]) for file in made("__postgresql_files")}
-    assert noted["/etc/pergola/postgresql.json"] == {"version": 17}
+def test_another_version_gets_the_packages_of_extensions_that_applications_have():
+    facts = {"ansible_local": {"shop": {"connections": 60, "packages": ["pgvector", "cron"]}}}
+    packages = set(host("trixie", facts=facts)("base_packages"))
+    assert {"postgresql-17", "postgresql-17-pgvector", "postgresql-17-cron"} <= packages
+    assert not [name for name in host("trixie")("base_packages") if "pgvector" in name]
 
 
 def test_an_extension_that_the_distribution_lacks_is_refused():
-    wanted = [{**NOTES, "extensions": ["vector"]}]
-    said = host("bookworm", postgresql_databases=wanted).unfit()
+    """Before anything is installed; of a server that is there its package manager is asked."""
+    wanted = [{"name": "notes", "extensions": ["vector"]}]
+    said = host("bookworm", app_databases=wanted).unfit()
     assert "has no package of the extension vector" in said
     assert "postgresql_repository: pgdg" in said
-    assert host("bookworm", postgresql_databases=wanted, postgresql_repository="pgdg").unfit() == ""
-    named_wrong = [{**NOTES, "extensions": ["pgvector"]}]
-    assert "is called vector" in host(postgresql_databases=named_wrong).broken()
+    assert host("bookworm", app_databases=wanted, postgresql_repository="pgdg").unfit() == ""
+    assert host("trixie", app_databases=wanted).unfit() == ""
+    named_wrong = [{"name": "notes", "extensions": ["pgvector"]}]
+    assert "app_databases: the extension of pgvector is called vector" in (
+        host(app_databases=named_wrong).broken()
+    )
 
 
 def test_a_version_that_the_distribution_lacks_comes_from_pgdg_only():
@@ -236,7 +261,4 @@ def test_who_may_become_root_may_read():
         {"name": "bob", "sudo": False, "keys": []},
         {"name": "eve", "sudo": True, "keys": []},
     ]
-    made = host(base_operators=operators)
-    assert made("__postgresql_wanted")["databases"] == [
-        {"name": "notes", "owner": "notes", "readers": ["ada", "eve"], "connections": 60}
-    ]
+    assert noted(host(base_operators=operators)).readers == ["ada", "eve"]

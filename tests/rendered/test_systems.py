@@ -4,6 +4,8 @@ The facts are those that Ansible recorded on each system, cut down to what the r
 """
 
 import functools
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +17,11 @@ from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 PROJECT = Path(__file__).parents[2]
-sys.path.append(str(PROJECT / "control"))
-from pergola_control.settings.checks import checks_of, said  # noqa: E402 - found through that line
+sys.path += [str(PROJECT / "control"), str(PROJECT / "host")]
+from pergola.app.look import Look  # noqa: E402 - found through that line
+from pergola.documents import answer  # noqa: E402
+from pergola.web.site import Site  # noqa: E402
+from pergola_control.settings.checks import checks_of, said  # noqa: E402
 
 init_plugin_loader()
 PROVISION = ["preflight", "base", "postgresql", "backup", "uv", "caddy", "app", "monitoring"]
@@ -67,7 +72,7 @@ CHECKS = checks_of(sorted((PROJECT / "roles").iterdir()), load)
 
 
 class Host:
-    """The variables of a host in provision.yml, as the roles see them, and templates over them."""
+    """The variables of a host, as the roles see them, and templates over them."""
 
     def __init__(self, facts, **settings):
         variables = dict(CHECKS.variables)
@@ -94,6 +99,12 @@ class Host:
             "ansible_managed": "Ansible managed",
             "ansible_check_mode": False,
         }
+        self.looked(Site("2.6.2"))
+
+    def looked(self, site):
+        """What `pergola app look` answers."""
+        look = json.loads(answer(Look(site, provisioned=True)))
+        self.variables["__app_looked"] = {"answer": look}
 
     def __call__(self, expression):
         return self.template("{{ " + expression + " }}")
@@ -267,7 +278,7 @@ def test_postgresql_is_tuned_to_its_share_of_the_memory(name):
     text = Host(SYSTEMS[name])("__postgresql_settings_file")
     assert "listen_addresses = ''" in text
     assert "shared_buffers = 384MB" in text
-    assert "max_connections = 100" in text
+    assert "max_connections = 250" in text
     for line in text.splitlines():
         if line and not line.startswith("#"):
             assert "  # " in line, f"{line} says no reason"
@@ -284,72 +295,113 @@ def test_a_setting_of_the_users_own_wins_over_the_computed_one():
     assert text.count("\nwork_mem = ") == 1
 
 
-CADDY = "2.6.2"
-OWN = "192.0.2.10 2001:db8::10 "
-RESOLVED = {
-    "stdout_lines": [
-        CADDY,
-        OWN,
-        "new",
-        "192.0.2.10     STREAM notes.example.org",
-        "192.0.2.10  DGRAM",
-    ]
-}
+OURS, ANOTHERS = ["192.0.2.10", "2001:db8::10"], ["198.51.100.7"]
 
 
 @pytest.mark.parametrize(
-    ("settings", "resolved", "internal", "plain"),
+    ("settings", "leads_to", "is_public", "internal", "plain"),
     [
-        ({}, RESOLVED, False, False),
-        ({}, {"stdout_lines": [CADDY, OWN, "new"]}, True, True),
-        ({}, {"stdout_lines": [CADDY, OWN, "new", "198.51.100.7  STREAM x"]}, True, True),
+        ({}, OURS[:1], False, False, False),
+        ({}, [], False, True, True),
+        ({}, ANOTHERS, False, True, True),
         # What has been public stays so, whatever DNS answers.
-        ({}, {"stdout_lines": [CADDY, OWN, "public"]}, False, False),
-        ({}, {"stdout_lines": [CADDY, OWN, "public", "198.51.100.7  STREAM x"]}, False, False),
+        ({}, [], True, False, False),
+        ({}, ANOTHERS, True, False, False),
         # A cloud's server that does not know its public address: Ansible reaches it by that.
-        (
-            {"ansible_host": "198.51.100.7"},
-            {"stdout_lines": [CADDY, OWN, "new", "198.51.100.7 STREAM"]},
-            False,
-            False,
-        ),
+        ({"ansible_host": "198.51.100.7"}, ANOTHERS, False, False, False),
+        ({"ansible_host": "notes.example.org"}, [], False, False, False),
         # Debian's installer maps the host's own name to a loopback address.
-        (
-            {},
-            {"stdout_lines": [CADDY, OWN, "new", "127.0.1.1  STREAM notes.example.org"]},
-            True,
-            True,
-        ),
-        ({"caddy_certificates": "acme"}, {"stdout_lines": [CADDY, OWN]}, False, False),
-        ({"caddy_certificates": "internal"}, RESOLVED, True, False),
-        ({"caddy_certificates": "internal"}, {"stdout_lines": [CADDY, OWN, "public"]}, True, False),
+        ({}, ["127.0.1.1"], False, True, True),
+        ({"app_certificates": "acme"}, [], False, False, False),
+        ({"app_certificates": "internal"}, OURS, False, True, False),
+        ({"app_certificates": "internal"}, [], True, True, False),
     ],
 )
-def test_the_certificate_comes_from_where_it_can_be_had(settings, resolved, internal, plain):
+def test_the_certificate_comes_from_where_it_can_be_had(
+    settings, leads_to, is_public, internal, plain
+):
     host = Host(SYSTEMS["noble"], **settings)
-    host.variables["__caddy_resolved"] = resolved
-    assert host("__caddy_internal") is internal
-    assert host("__caddy_plain_http") is plain
-    site = host.file("caddy", "site.caddy.j2")
+    host.looked(Site("2.6.2", OURS, leads_to, is_public))
+    assert host("__app_internal") is internal
+    assert host("__app_plain_http") is plain
+    site = host.file("app", "site.caddy.j2")
     assert ("tls internal" in site) is internal
     assert ("notes.example.org, http://notes.example.org {" in site) is plain
 
 
 def test_a_site_is_reached_over_its_own_sockets_and_files():
-    host = Host(
-        SYSTEMS["noble"],
-        caddy_email="you@example.org",
-        app_static_url="/static",
-        app_redirected_domains=["example.org"],
-    )
-    host.variables["__caddy_resolved"] = RESOLVED
-    site = host.file("caddy", "site.caddy.j2")
+    host = Host(SYSTEMS["noble"], app_static_url="/static", app_redirected_domains=["example.org"])
+    host.looked(Site("2.6.2", OURS, OURS))
+    site = host.file("app", "site.caddy.j2")
     assert "reverse_proxy unix//run/notes/blue.sock" in site
     assert "reverse_proxy unix//run/notes/green.sock" in site
     assert "root /srv/notes/live" in site
     assert "root * /srv/notes/assets" in site
-    assert "email you@example.org" in site
+    assert "output file /var/log/caddy/notes.log" in site
     assert "redir https://notes.example.org{uri} permanent" in site
+
+
+def test_a_site_is_as_the_applications_settings_say():
+    """All of it, so that a deploy alone brings each of them into force."""
+    host = Host(
+        SYSTEMS["noble"],
+        app_maintenance_allowed_networks=["192.0.2.0/24"],
+        app_retry_after_seconds=77,
+        app_max_body_size="3MB",
+        app_response_header_seconds=33,
+        app_hsts_seconds=99,
+        app_security_headers={"X-Own": "yes"},
+        app_log_roll_size_mb=7,
+        app_log_roll_keep=9,
+        app_health_path="/up",
+    )
+    site = host.file("app", "site.caddy.j2")
+    for line in (
+        "not remote_ip 192.0.2.0/24",
+        "header Retry-After 77",
+        "max_size 3MB",
+        "response_header_timeout 33s",
+        'header Strict-Transport-Security "max-age=99"',
+        'header ?X-Own "yes"',
+        "roll_size 7MiB",
+        "roll_keep 9",
+        "handle /up {",
+    ):
+        assert f"{line}\n" in site
+    assert "X-Frame-Options" not in site
+
+
+def test_the_authority_is_the_servers_for_all_sites():
+    host = Host(SYSTEMS["noble"])
+    assert "cert_issuer" not in host.file("caddy", "Caddyfile.j2")
+    host = Host(
+        SYSTEMS["noble"], caddy_email="you@example.org", caddy_acme_directory="https://ca/dir"
+    )
+    (issuer,) = re.findall(
+        r"^\tcert_issuer acme \{\n(.*?)^\t\}", host.file("caddy", "Caddyfile.j2"), re.M | re.S
+    )
+    assert issuer.split() == ["dir", "https://ca/dir", "email", "you@example.org"]
+    assert "email" not in host.file("app", "site.caddy.j2")
+
+
+def test_the_monitoring_looks_at_a_site_as_its_deploys_say():
+    """Who is told of a second application beside those whom the server tells."""
+    settings = {"app_certificates": "internal", "app_writable_paths": ["/var/lib/more"]}
+    host = Host(SYSTEMS["noble"], release_notify_urls=["https://a"], **settings)
+    watched = host("__app_watched")
+    assert watched["site"] == {
+        "app": "notes",
+        "domain": "notes.example.org",
+        "certificates": "internal",
+        "log": "/var/log/caddy/notes.log",
+        "addresses": ["web1"],
+        "files": ["/var/lib/notes", "/var/lib/more"],
+    }
+    assert watched["urls"] == []
+    assert host("__monitoring_config")["urls"] == ["https://a"]
+    assert "site" not in host("__monitoring_config")
+    host.variables["__preflight_checkout"] = {"owner": "shop"}
+    assert host("__app_watched")["urls"] == ["https://a"]
 
 
 def test_a_sandbox_directive_is_relaxed_by_its_name():
@@ -402,12 +454,12 @@ def test_who_refused_to_let_ansible_in_is_quoted_with_what_to_do(looked, by, sai
 
 @pytest.mark.parametrize(
     ("version", "keeps"),
-    [("2.6.2", False), ("v2.7.6 h1:abc=", True), ("2.11.1", True), ("0", False)],
+    [("2.6.2", False), ("2.7.6", True), ("2.11.1", True), ("", False)],
 )
 def test_a_reload_keeps_websockets_where_the_installed_caddy_can(version, keeps):
     host = Host(SYSTEMS["noble"])
-    host.variables["__caddy_resolved"] = {"stdout_lines": [version, *RESOLVED["stdout_lines"][1:]]}
-    assert ("stream_close_delay" in host.file("caddy", "site.caddy.j2")) is keeps
+    host.looked(Site(version))
+    assert ("stream_close_delay" in host.file("app", "site.caddy.j2")) is keeps
 
 
 def test_environments_are_told_apart_where_only_their_copies_are_kept(tmp_path):

@@ -1,0 +1,368 @@
+"""`pergola app`: an application's accounts, databases and site, looked at and brought."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pergola import apps, postgres
+from pergola.app import bring, cli, look, postgresql
+from pergola.app.order import ORDER, Order
+from pergola.apps import App
+from pergola.database import extensions, needs, restart, shared, state
+from pergola.database import server as servers
+from pergola.database.databases import Database
+from pergola.database.needs import Need
+from pergola.database.restart import Reloaded, Restarted
+from pergola.documents import converted
+from pergola.errors import PergolaError
+from pergola.postgres import Cluster
+from pergola.web.site import Site
+
+NOBODY = {"login": True, "powers": False}
+NOTES = Order(
+    "notes",
+    ["notes.example.org"],
+    identity="prod, notes",
+    connections=60,
+    databases=[Database("notes", "notes")],
+    files=[],
+)
+
+
+def order(**more):
+    return Order(**{**vars(NOTES), **more})
+
+
+class Host:
+    """A provisioned server that runs PostgreSQL with 250 connections; what is done to it."""
+
+    def __init__(self, top):
+        self.top, self.done = top, []
+        self.runs, self.pending = True, {}
+        self.in_force = {"max_connections": "250", "shared_preload_libraries": ""}
+        self.databases = {}
+        self.installed = set()
+        self.known = {"apprise", "postgresql-17-cron", "postgresql-17-pgvector"}
+
+    def state(self, *_):
+        there = {name: {"owner": owner, "granted": []} for name, owner in self.databases.items()}
+        found = {"databases": there, "roles": {}, "members": [], "available": ["vector", "pg_cron"]}
+        return converted(found, state.ServerState, "the server")
+
+    def attempt(self, program, *words, **_):
+        package = words[-1]
+        if program == "dpkg-query":
+            said = "installed" if package in self.installed else ""
+        else:
+            said = f"{package}:\n  Candidate: {'1' if package in self.known else '(none)'}\n"
+        return subprocess.CompletedProcess(words, 0, said, "")
+
+    def bring(self, _, wanted, only_look, others):
+        """The databases that are missing, as databases.bring says them."""
+        if not only_look:
+            self.done.append("databases")
+        made = [f"database {one.name}" for one in wanted if one.name not in self.databases]
+        self.databases |= {} if only_look else {one.name: one.owner for one in wanted}
+        return made
+
+    def read_again(self, _):
+        self.done.append("settings")
+        return Reloaded(bool(self.pending), False, self.runs, self.pending)
+
+    def restart(self, _):
+        self.done.append("restart")
+        self.runs, self.pending = True, {}
+        return Restarted(1.5, {})
+
+    def run(self, *words):
+        self.done.append(words[0])
+        if words[0] == "systemd-sysusers" and "notes" not in self.passwd.read_text():
+            with self.passwd.open("a") as file:
+                file.write("notes:x:900:900::/:/usr/sbin/nologin\n")
+
+    @property
+    def passwd(self):
+        return self.top / "passwd"
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    found = Host(tmp_path)
+    found.passwd.write_text("root:x:0:0::/root:/bin/sh\n")
+    for module, name, value in (
+        (postgres, "CONFIGURATIONS", tmp_path / "etc"),
+        (servers, "FILE", tmp_path / "postgresql.json"),
+        (needs, "FOLDER", tmp_path / "applications"),
+        (apps, "HOMES", tmp_path / "srv"),
+        (apps, "RUN", tmp_path / "run"),
+        (Cluster, "is_in_service", lambda _: found.runs),
+        (Cluster, "sql", lambda *_: json.dumps(found.in_force)),
+        (state, "of_server", found.state),
+        (extensions, "attempt", found.attempt),
+        (shared.settings, "check", lambda *_: None),
+        (restart, "read_again", found.read_again),
+        (restart, "restart", found.restart),
+        (bring, "Path", lambda path: found.passwd if path == "/etc/passwd" else Path(path)),
+        (bring, "run", found.run),
+        (bring.load, "load", lambda kept: found.done.append(f"Caddy, {kept}") or ""),
+        (look.site, "look", lambda *_: Site("2.6.2", ["192.0.2.10"])),
+        (look.site, "taken", lambda *_: []),
+    ):
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(postgresql.databases, "bring", found.bring)
+    servers.NOTED.write(servers.FILE, servers.Noted(17, least=250, work_mb=3000))
+    (Cluster(17).conf_d).mkdir(parents=True)
+    (Cluster(17).configuration / "postgresql.conf").touch()
+    return found
+
+
+def application(host, name="shop", **settings):
+    """A live application of the server's."""
+    home = host.top / "srv" / name
+    for part in ("bin", "live", "slots", "releases/r1"):
+        (home / part).mkdir(parents=True)
+    (home / "bin/release").touch()
+    (home / "releases/r1/release.json").write_text("{}")
+    (home / "slots/blue").symlink_to(home / "releases/r1")
+    (home / "settings.json").write_text(json.dumps(settings))
+    return App(home)
+
+
+# -- what it has, and cannot do --------------------------------------------------------------------
+
+
+def test_a_new_application_is_told_what_would_be_made(host):
+    (Cluster(17).conf_d / "pergola.conf").write_text("archive_mode = on  # backups\n")
+    found = look.look(NOTES)
+    assert (found.provisioned, found.has_backups, found.wrong) == (True, True, [])
+    assert (found.install, found.restart, found.makes) == ([], {}, ["database notes"])
+    assert found.site.version == "2.6.2"
+    assert host.done == [], "nothing was changed"
+    assert not needs.FOLDER.exists()
+
+
+def test_a_bare_host_is_not_provisioned(host, monkeypatch):
+    servers.FILE.unlink()
+    assert not look.look(NOTES).provisioned, "it has no PostgreSQL"
+    without = order(has_database=False, databases=[])
+    assert look.look(without).provisioned
+    monkeypatch.setattr(look.site, "look", lambda *_: Site())
+    assert not look.look(without).provisioned, "it has no Caddy"
+    assert not look.look(NOTES).provisioned
+
+
+def test_a_domain_that_another_site_has_is_told(host, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        look.site, "taken", lambda app, names: asked.append((app, names)) or ["shop has it"]
+    )
+    assert look.look(NOTES).wrong == ["shop has it"]
+    assert asked == [("notes", ["notes.example.org"])]
+
+
+@pytest.mark.parametrize(
+    ("change", "is_alike"),
+    [
+        ({}, False),
+        ({"identity": "other, notes"}, False),  # the inventory was renamed, its site is the same
+        ({"domains": ["notes.example.net"]}, False),  # the site was renamed
+        ({"identity": "other, notes", "domains": ["notes.example.net"]}, True),
+        (
+            {"identity": "other, notes", "domains": ["notes.example.net"], "takes_over": True},
+            False,
+        ),
+    ],
+)
+def test_another_inventorys_application_of_the_same_name_is_told(host, change, is_alike):
+    assert look.look(order(**change)).wrong == [], "nobody has been here"
+    needs.NEED.write(needs.path_of("notes"), NOTES.need(Need()))
+    wrong = look.look(order(**change)).wrong
+    assert bool(wrong) is is_alike
+    if is_alike:
+        assert (
+            "an application notes is here already, of another inventory (prod, notes)" in wrong[0]
+        )
+        assert "answers to notes.example.org" in wrong[0]
+        assert "-e preflight_takes_over=true" in wrong[0]
+
+
+def test_one_that_an_earlier_pergola_noted_is_the_same(host):
+    needs.NEED.write(needs.path_of("notes"), Need(60))
+    assert look.look(NOTES).wrong == []
+
+
+def test_a_database_of_another_application_is_told(host):
+    needs.NEED.write(needs.path_of("shop"), Need(60))
+    host.databases["shop"] = "shop"
+    found = look.look(order(databases=[Database("shop", "notes"), Database("notes", "shop")]))
+    assert found.wrong == [
+        "app_databases: the database shop is the application shop's",
+        "app_databases: shop, the owner of notes, is another application",
+    ]
+    assert found.makes == []
+
+
+def test_packages_are_told_and_one_that_there_is_not_is_refused(host):
+    wanted = order(
+        databases=[Database("notes", "notes", ["vector", "pg_trgm"])], packages=["apprise"]
+    )
+    found = look.look(wanted)
+    assert (found.wrong, found.install) == ([], ["apprise", "postgresql-17-pgvector"])
+    host.installed |= {"apprise", "postgresql-17-pgvector"}
+    assert look.look(wanted).install == []
+    host.installed.clear()
+    host.known.clear()
+    (said,) = look.look(wanted).wrong
+    assert "no package of the extension vector (postgresql-17-pgvector)" in said
+    assert "postgresql_repository: pgdg in the inventory that provisions the server" in said
+
+
+def test_a_restart_is_foreseen(host):
+    needs.NEED.write(needs.path_of("shop"), Need(200))
+    found = look.look(order(databases=[Database("notes", "notes", ["pg_cron"])], connections=40))
+    assert found.restart == {
+        "max_connections": ("250", "260"),
+        "shared_preload_libraries": ("", "pg_cron"),
+    }
+    assert look.look(order(connections=30)).restart == {}
+
+
+def test_a_server_that_is_set_to_fewer_connections_is_told_with_the_sum(host):
+    servers.NOTED.write(servers.FILE, servers.Noted(17, connections=70))
+    found = look.look(NOTES)
+    (said,) = found.wrong
+    assert "postgresql_max_connections 70 is too small: 60 for notes + 20 for backups" in said
+    assert "set it to 80 or more in the inventory that provisions this server" in said
+    assert (found.restart, found.makes) == ({}, [])
+
+
+def test_requests_that_could_not_wait_for_a_restart_are_told_before_it(host):
+    shop = application(host, format=9)
+    assert look.look(NOTES).wrong == [], "nothing restarts"
+    (said,) = look.look(order(connections=300)).wrong
+    assert "PostgreSQL has to restart for it, and requests of shop would fail" in said
+    assert "was made by a newer Pergola" in said
+    assert "Run deploy.yml with the inventory of shop first" in said
+    (shop.home / "settings.json").write_text("{}")
+    found = look.look(order(connections=300))
+    assert (found.wrong, found.restart) == ([], {"max_connections": ("250", "320")})
+
+
+# -- brought ---------------------------------------------------------------------------------------
+
+
+def test_all_of_it_comes_into_force_in_its_order(host):
+    host.pending = {"max_connections": ("250", "320")}
+    kept = host.top / "kept"
+    answer = bring.bring(order(connections=300), kept)
+    assert host.done == [
+        "systemd-sysusers", "systemd-tmpfiles", "settings", "restart", "databases", f"Caddy, {kept}"
+    ]  # fmt: skip
+    assert answer.changed
+    assert answer.made == ["account notes", "database notes"]
+    assert answer.restarted == Restarted(1.5, {})
+    assert needs.noted() == {"notes": order(connections=300).need(Need())}
+    assert "max_connections = 320" in shared.written(Cluster(17))
+
+
+def test_the_same_again_changes_nothing(host):
+    assert bring.bring(NOTES).changed
+    before = {path: path.stat().st_ino for path in (host.top / "applications").iterdir()}
+    answer = bring.bring(NOTES)
+    assert (answer.changed, answer.made, answer.restarted, answer.web) == (False, [], None, "")
+    assert before == {path: path.stat().st_ino for path in (host.top / "applications").iterdir()}
+    assert "restart" not in host.done
+
+
+def test_a_server_that_is_down_is_started(host):
+    host.runs = False
+    assert bring.bring(NOTES).restarted
+    assert host.done.index("restart") < host.done.index("databases")
+
+
+def test_what_caddy_needed_is_a_change(host, monkeypatch):
+    bring.bring(NOTES)
+    monkeypatch.setattr(bring.load, "load", lambda _: "reload")
+    answer = bring.bring(NOTES)
+    assert (answer.changed, answer.web) == (True, "reload")
+
+
+def test_one_without_a_database_has_no_part_of_postgresql(host):
+    servers.FILE.unlink()
+    bring.bring(order(has_database=False, databases=[]))
+    assert host.done == ["systemd-sysusers", "systemd-tmpfiles", "Caddy, None"]
+    assert not needs.FOLDER.exists()
+
+
+def test_a_library_stays_loaded_when_its_extension_is_taken_from_the_list(host):
+    """The extension stays in the database, and statements there fail without its library."""
+    bring.bring(order(databases=[Database("notes", "notes", ["pg_cron"])]))
+    assert "'pg_cron'" in shared.written(Cluster(17))
+    bring.bring(NOTES)
+    assert needs.noted()["notes"].preload == ["pg_cron"]
+    assert "'pg_cron'" in shared.written(Cluster(17))
+
+
+def test_a_deploy_keeps_connections_that_another_one_needed(host):
+    bring.bring(order(connections=300))
+    bring.bring(NOTES)
+    assert "max_connections = 320" in shared.written(Cluster(17))
+    assert needs.noted()["notes"].connections == 60
+
+
+def test_files_that_are_in_no_backup_are_counted(host, tmp_path):
+    (tmp_path / "data/more").mkdir(parents=True)
+    (tmp_path / "data/one").write_text("12345")
+    (tmp_path / "data/more/two").write_text("123")
+    (tmp_path / "data/link").symlink_to("one")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/three").write_text("1")
+    (tmp_path / "data/folder").symlink_to(tmp_path / "elsewhere")
+    answer = bring.bring(order(files=[str(tmp_path / "data"), str(tmp_path / "none")]))
+    assert answer.files == bring.Files(2, 8)
+
+
+def test_more_files_than_can_be_counted_are_told_as_that(tmp_path, monkeypatch):
+    monkeypatch.setattr(bring, "COUNT_SECONDS", -1)
+    for number in range(5):
+        (tmp_path / str(number)).touch()
+    assert bring.counted([tmp_path]) == bring.Files(1, 0, more=True)
+
+
+# -- the command line ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def typed(monkeypatch, capfd, host):
+    monkeypatch.setattr(cli.os, "umask", lambda _: 0)
+
+    def call(*words, sent):
+        monkeypatch.setattr(sys, "argv", ["pergola-app", *map(os.fspath, words)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(sent))
+        return cli.main(), capfd.readouterr()
+
+    return call
+
+
+def test_an_order_comes_on_standard_input_and_the_answer_is_one_line(host, typed):
+    code, said = typed("look", sent=ORDER.text(NOTES))
+    assert code == 0
+    assert json.loads(said.out)["makes"] == ["database notes"]
+    code, said = typed("bring", "--kept", host.top / "kept", sent=ORDER.text(NOTES))
+    assert code == 0
+    assert json.loads(said.out)["made"] == ["account notes", "database notes"]
+    assert f"Caddy, {host.top}/kept" in host.done
+
+
+def test_a_failure_names_the_host(host, typed, monkeypatch):
+    def load(_):
+        raise PergolaError("Caddy does not load the configuration")
+
+    monkeypatch.setattr(bring.load, "load", load)
+    code, said = typed("bring", sent=ORDER.text(NOTES))
+    assert code == 1
+    assert said.err.startswith(f"{cli.socket.gethostname()}: Caddy does not load")
