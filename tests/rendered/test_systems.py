@@ -246,7 +246,7 @@ def test_a_mirror_gets_the_components_that_the_packages_are_in(name, components)
 
 
 def test_universe_is_asked_for_on_ubuntu_only():
-    tasks = yaml.safe_load((PROJECT / "roles/base/tasks/network.yml").read_text())
+    tasks = yaml.safe_load((PROJECT / "roles/base/tasks/universe.yml").read_text())
     task = next(task for task in tasks if "Enable Ubuntu's universe" in task["name"])
     for name, facts in SYSTEMS.items():
         assert Host(facts)(task["when"]) is (facts["distribution"] == "Ubuntu"), name
