@@ -237,7 +237,7 @@ class Bench:
                     run("ssh", "-O", "exit", "-o", f"ControlPath={master}", "any")
 
     def hosts(self) -> Iterator[Host]:
-        """Boot a new pair and wait until it has come to rest."""
+        """Boot a new pair and wait until it is idle."""
         self.live = {}
         run(*TESTHOSTS, "up", "--into", self.access, self.name, FLOOR, PERGOLA)
         for host in json.loads((self.access / "hosts.json").read_text())["hosts"]:

@@ -236,7 +236,7 @@ def there(name: str, directory: int) -> bool:
 
 
 def kept_lines(name: str, directory: int, keys: list[str]) -> str:
-    """The lines of a file of keys without those named; "" for what is no plain file."""
+    """The lines of a file of keys without those named; "" for what is not a plain file."""
     try:
         file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
     except OSError:
@@ -278,7 +278,7 @@ def bring(module: AnsibleModule) -> dict[str, Any]:
     inventory, wanted = module.params["inventory"], module.params["operators"]
     for one in wanted:
         if not NAME.fullmatch(one["name"]):
-            module.fail_json(msg=f"base_operators: {one['name']!r} is no name of an account")
+            module.fail_json(msg=f"base_operators: {one['name']!r} is not the name of an account")
     before = added_up(lists(inventory, json_list(LISTS / f"{inventory}.json")))
     found = lists(inventory, wanted)
     if module.params["forget"]:

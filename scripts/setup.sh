@@ -19,7 +19,7 @@ case $purpose in
     ;;
 esac
 
-command -v dpkg-query >/dev/null || fail "this is no Debian or Ubuntu ($(uname -s)). To deploy from here, install git, \
+command -v dpkg-query >/dev/null || fail "this is not Debian or Ubuntu ($(uname -s)). To deploy from here, install git, \
 OpenSSH and Python 3.11 or newer, then: python3 -m venv .venv && .venv/bin/pip install --require-hashes -r requirements.txt
 The demo and the tests boot servers on this machine: run them on Debian 12 or newer or Ubuntu 24.04 or newer, in a virtual \
 machine for example."

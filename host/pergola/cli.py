@@ -8,11 +8,11 @@ from pathlib import Path
 
 NOUNS = {
     "backup": "the backups of its databases, points, restores and drills",
-    "release": "the releases of one application: deployed, gone back to, listed, looked into",
+    "release": "the releases of one application: deploy, roll back, list, inspect",
     "app": "an application's accounts, databases and site",
     "web": "Caddy: whether its files can be loaded, what it has not loaded yet",
     "database": "the PostgreSQL server, its settings, databases and roles",
-    "status": "how this server is: what is wrong, what is live, the jobs",
+    "status": "the state of this server: what is wrong, what is live, the jobs",
     "upgrade": "updates of this server, and other versions of its PostgreSQL",
 }
 # The names of the programs that these were.

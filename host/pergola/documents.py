@@ -87,7 +87,7 @@ class Form(Generic[T]):
     def known(self, found: object, where: str) -> T:
         """A document of any form up to the present one; NewerError for a newer one."""
         if not isinstance(found, dict):
-            raise PergolaError(f"{where} cannot be read: it is no JSON object", str(found)[:200])
+            raise PergolaError(f"{where} cannot be read: it is not a JSON object", str(found)[:200])
         document: Json = {str(name): value for name, value in found.items()}
         number = document.pop(NUMBER, self.unnumbered)
         if not isinstance(number, int):

@@ -22,7 +22,7 @@ def seconds(text: str) -> int:
     """A length of time such as 90, 90s, 10m, 2h or 1d in seconds; PergolaError for another one."""
     found = re.fullmatch(r"(\d+)([smhd]?)", text.strip())
     if not found or not int(found[1]):
-        raise PergolaError(f"'{text}' is no length of time", hint="write 90s, 10m or 2h")
+        raise PergolaError(f"'{text}' is not a length of time", hint="write 90s, 10m or 2h")
     return int(found[1]) * UNITS[found[2]]
 
 
@@ -95,7 +95,7 @@ def moment_written(text: str, now: float) -> float:
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:
-        raise PergolaError(f"'{text}' is no time", hint=f"write {EXAMPLE}, or -15m") from None
+        raise PergolaError(f"'{text}' is not a time", hint=f"write {EXAMPLE}, or -15m") from None
     if moment.tzinfo is None:
         raise PergolaError(
             f"'{text}' does not say in which time zone",

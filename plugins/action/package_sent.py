@@ -29,7 +29,7 @@ description:
     its digest, and the link C(current) leads to the one in force. Nothing is sent when it is there.
   - A process that has begun keeps its version; old ones that nobody uses are removed with the next
     change, but for the one before.
-  - What somebody changed there by hand is sent anew.
+  - What somebody changed there by hand is replaced.
   - People call it as C(pergola), and by the names that C(host/pergola/cli.py) lists as ALIASES.
     What earlier Pergolas left in their place is replaced, their folders of modules are removed.
   - A role whose units or people call it says C(package_sent:) before. Only the first such task of a

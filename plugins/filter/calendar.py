@@ -128,14 +128,14 @@ def calendar_wrong(calendars: Mapping[str, Any]) -> list[str]:
 
 
 def timezone_wrong(name: str) -> str:
-    """Why a name is no time zone; empty when it is, or where this machine knows none."""
+    """Why a name is not a time zone; empty when it is, or where this machine knows none."""
     known = zoneinfo.available_timezones()
     if not known or name in known:
         return ""
     ends = [zone for zone in sorted(known) if zone.rsplit("/", 1)[-1].lower() == name.lower()]
     close = ends or difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
     hint = f"did you mean {close[0]}?" if close else "`timedatectl list-timezones` lists them"
-    return f"'{name}' is no time zone; {hint}"
+    return f"'{name}' is not a time zone; {hint}"
 
 
 class FilterModule:

@@ -49,7 +49,7 @@ def refuse(*wrong: str) -> NoReturn:
     sys.exit(WRONG_OPTIONS)
 
 
-def extra_variables(loader: DataLoader) -> None:
+def check_extra_variables(loader: DataLoader) -> None:
     """Read them, for Ansible's own plugins would fail for them as if the file of hosts were bad."""
     for text in context.CLIARGS.get("extra_vars") or ():
         if text.startswith("@") and not Path(loader.path_dwim(text[1:])).exists():
@@ -82,7 +82,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
         cache: bool = True,  # noqa: ARG002
     ) -> None:
         """AnsibleParserError, which gives the file to the next plugin; SystemExit if it is bad."""
-        extra_variables(loader)
+        check_extra_variables(loader)
         try:
             read(loader, path)
         except AnsibleParserError as error:

@@ -66,4 +66,4 @@ def test_a_time_zone_that_is_none_is_refused_with_the_one_that_was_meant():
     assert calendar.timezone_wrong("Etc/UTC") == ""
     assert "did you mean Europe/Vienna?" in calendar.timezone_wrong("vienna")
     assert "did you mean Europe/Berlin?" in calendar.timezone_wrong("Europe/Berlim")
-    assert calendar.timezone_wrong("Wien").startswith("'Wien' is no time zone; ")
+    assert calendar.timezone_wrong("Wien").startswith("'Wien' is not a time zone; ")

@@ -129,7 +129,7 @@ def test_a_directory_with_something_in_it_is_refused(desk, tmp_path):
     assert "../taken has something in it, and nothing was changed: notes.txt" in said
     assert "make inventory DIR=../taken-2" in said
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
-    with pytest.raises(RefusalError, match="is no directory"):
+    with pytest.raises(RefusalError, match="is not a directory"):
         made.make(folder / "notes.txt")
 
 

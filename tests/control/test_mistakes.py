@@ -112,7 +112,7 @@ WRONG_COMMANDS = (
             command=f"ansible-playbook playbooks/restore.yml -i inventory/prod -e {name}={moment}",
         )
         for name, moment, what, following in (
-            ("to", "nonsense", "is no time", "next: write 2026-"),
+            ("to", "nonsense", "is not a time", "next: write 2026-"),
             ("to", "2026-11-24", "is a whole day", "next: give the time too"),
             ("restore_to", "2026-11-24T10:00:00", "does not say in which time", "next: add Z"),
         )
@@ -147,7 +147,7 @@ WRONG_COMMANDS = (
 WRONG_HOSTS = (
     Mistake(
         "hosts that are no YAML",
-        what="is no valid YAML",
+        what="is not valid YAML",
         where=f"{HOSTS}:8",
         following="Look at this line and those before it",
         hosts={"web1:\n          ansible_host": "web1\n          ansible_host"},
@@ -184,7 +184,7 @@ WRONG_HOSTS = (
     ),
     Mistake(
         "a variable of Ansible's that is misspelt",
-        what="ansible_hots of web1 is no variable",
+        what="ansible_hots of web1 is not a variable",
         where=f"{HOSTS}:8",
         following="did you mean ansible_host?",
         hosts={"ansible_host:": "ansible_hots:"},
@@ -228,7 +228,7 @@ WRONG_SETTINGS = (
     ),
     Mistake(
         "a setting that is misspelt",
-        what="app_wokers is no setting",
+        what="app_wokers is not a setting",
         where=f"{SETTINGS}:26",
         following="did you mean app_workers?",
         settings={"app_workers:": "app_wokers:"},
@@ -242,7 +242,7 @@ WRONG_SETTINGS = (
     ),
     Mistake(
         "a setting without the blank after its colon",
-        what="is no valid YAML",
+        what="is not valid YAML",
         where=f"{SETTINGS}:28",
         following="Look at this line and those before it",
         settings={"app_workers: 2": "app_workers:2"},
@@ -305,7 +305,7 @@ WRONG_SETTINGS = (
     ),
     Mistake(
         "a time zone of its own",
-        what="'Vienna' is no time zone",
+        what="'Vienna' is not a time zone",
         where=f"{SETTINGS}:27",
         following="did you mean Europe/Vienna?",
         settings=added("base_timezone: Vienna"),

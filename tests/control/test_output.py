@@ -206,12 +206,15 @@ def test_an_error_comes_once_and_last_on_stderr_with_its_place(two):
 
 
 def test_a_refusal_before_the_first_change_says_so(project):
-    refusal = {"assert": {"that": False, "fail_msg": "app_wokers is no setting", "quiet": True}}
+    refusal = {"assert": {"that": False, "fail_msg": "app_wokers is not a setting", "quiet": True}}
     project.playbook({"name": "Refuse it", **refusal}, role="preflight")
     ran = project.run()
     assert ran.returncode == 2
     assert ran.stdout == ""
-    assert lines(ran.stderr) == ["REFUSED, nothing was changed (N s)", "  app_wokers is no setting"]
+    assert lines(ran.stderr) == [
+        "REFUSED, nothing was changed (N s)",
+        "  app_wokers is not a setting",
+    ]
 
 
 def test_of_a_failure_that_was_rescued_only_what_came_last_is_told(project):
@@ -369,7 +372,7 @@ def test_yaml_that_is_none_is_told_with_file_and_line(project, settings, line, r
     assert ran.returncode == 4
     assert ran.stdout == ""
     place = f"inventory/group_vars/servers/settings.yml:{line}"
-    assert f"[ERROR]: {place} is no valid YAML, and nothing was changed" in ran.stderr
+    assert f"[ERROR]: {place} is not valid YAML, and nothing was changed" in ran.stderr
     assert reason in ran.stderr
     assert ran.stderr.count("ERROR") == 1
 

@@ -152,8 +152,8 @@ def test_every_problem_is_told_at_once(refused):
     )
     for line in (
         "web_domain is missing",
-        "web_domian is no setting: did you mean web_domain?",
-        "store_wrong is no setting: correct or remove it",
+        "web_domian is not a setting: did you mean web_domain?",
+        "store_wrong is not a setting: correct or remove it",
         "web_workers is 'many', must be a whole number",
         "web_debug is 'yes', must be true or false",
         "web_mode is 'quick', must be one of: fast, safe",
@@ -168,7 +168,7 @@ def test_every_problem_is_told_at_once(refused):
         assert line in refused
 
 
-def test_each_problem_says_what_it_is_and_where_to_mend_it(refused):
+def test_each_problem_says_what_it_is_and_where_to_correct_it(refused):
     settings = "inventory/prod/group_vars/servers/settings.yml"
     assert "meaning: The public name.\n" in refused
     assert "example: web_domain: app.test\n" in refused
@@ -294,7 +294,7 @@ def test_what_roles_bring_is_put_together(check):
 def test_a_name_that_a_playbook_asks_for_is_no_misspelt_setting(check):
     found, evaluate = check(web_asked=True, web_askd=True)
     text = found.refusal(evaluate)
-    assert "web_askd is no setting" in text
+    assert "web_askd is not a setting" in text
     assert "web_asked is" not in text
 
 

@@ -234,7 +234,7 @@ def test_an_inventory_without_a_host_for_the_playbook_is_refused(inventory):
 def test_a_host_file_that_cannot_be_read_is_refused(inventory):
     (inventory / "hosts.yml").write_text("servers: [")
     said = refused("site.yml", "-i", inventory)
-    assert "hosts.yml:2 is no valid YAML" in said
+    assert "hosts.yml:2 is not valid YAML" in said
     assert "WARNING" not in said
 
 

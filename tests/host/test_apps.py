@@ -176,14 +176,8 @@ def test_the_program_is_named_that_frees_the_lock_of_a_dead_deploy(notes):
 def test_a_pause_is_ended_whatever_happens(notes):
     with pytest.raises(KeyError), apps.paused():
         raise KeyError
-<<<<<<< HEAD
     pauses = [f"release --app=notes pause {what}" for what in ("on --for 45s", "off")]
     assert called(notes) == pauses
-=======
-    assert called(notes) == [
-        f"release --app=notes pause {what}" for what in ("on --for 45s", "off")
-    ]
->>>>>>> wt-units
 
 
 def test_a_pause_that_cannot_be_made_is_told_and_what_was_held_goes_on(notes):

@@ -208,7 +208,7 @@ def test_a_timer_that_would_never_start_is_told_by_its_setting(monkeypatch):
 
     monkeypatch.setattr(timers, "reread", lambda *_: False)
     monkeypatch.setattr(timers, "show", show)
-    with pytest.raises(PergolaError, match="backup_drill_on_calendar is no time"):
+    with pytest.raises(PergolaError, match="backup_drill_on_calendar is not a time"):
         timers.start(timers.OWN)
 
 

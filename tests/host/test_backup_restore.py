@@ -196,7 +196,7 @@ def test_what_cannot_be_put_back_stays_closed_and_says_how_it_goes_on(host):
     assert "next: sudo pergola-backup resolve" in intent.read().says
     # By hand, once it starts again.
     host.fails.clear()
-    assert "the data of before is in force" in resolve.resolve(SETTINGS)
+    assert "the previous data is in force" in resolve.resolve(SETTINGS)
     assert not (host.home / PAGE).exists()
     assert "notes@blue.service" in host.up
     assert intent.read() is None

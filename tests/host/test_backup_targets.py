@@ -65,9 +65,9 @@ def at(moment):
         ("2026-11-24", "whole day"),
         ("2026-11-24T10:00:00", "time zone"),
         ("2026-11-24T23:00:00Z", "future"),
-        ("ten o'clock", "is no time"),
-        ("-5", "is no time"),
-        ("5m", "is no time"),
+        ("ten o'clock", "is not a time"),
+        ("-5", "is not a time"),
+        ("5m", "is not a time"),
     ],
 )
 def test_a_time_that_is_not_one_moment_of_the_past_is_refused(text, says):

@@ -36,7 +36,7 @@ def test_a_length_of_time_is_read_as_it_is_written(text, count):
 
 @pytest.mark.parametrize("text", ["", "0", "-5", "5 minutes", "1.5h", "m"])
 def test_what_is_no_length_of_time_is_refused(text):
-    with pytest.raises(PergolaError, match="is no length of time") as refused:
+    with pytest.raises(PergolaError, match="is not a length of time") as refused:
         people.seconds(text)
     assert "90s" in refused.value.hint
 
@@ -85,7 +85,7 @@ def test_a_moment_may_count_from_now(text, before):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("yesterday", "is no time"),
+        ("yesterday", "is not a time"),
         ("2026-11-29", "is a whole day"),
         ("2026-11-29T10:00:00", "time zone"),
         ("2026-12-24T18:00:00Z", "lies in the future"),

@@ -167,7 +167,7 @@ def test_a_deploy_of_which_nothing_is_known_any_more_needs_nothing_put_back(rele
     assert held.read() is None
 
 
-def test_another_release_of_the_same_run_begins_anew(releases, does):
+def test_another_release_of_the_same_run_starts_from_the_beginning(releases, does):
     of_earlier_program(releases, "gate")
     does("gate", what=lambda work: kept(releases, "seen" if work.progress.seconds == {} else "no"))
     held = lock_of(releases)

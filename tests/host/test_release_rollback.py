@@ -73,7 +73,7 @@ def test_a_schema_that_somebody_else_changed_is_not_excused_by_a_mark(two, at):
         rollback.choose(two(backward_compatible=True), "", force=False)
 
 
-def test_a_rollback_to_a_release_whose_python_is_gone_is_refused_unless_it_is_made_anew(
+def test_a_rollback_to_a_release_whose_python_is_gone_is_refused_unless_it_is_built_again(
     two, at, tmp_path
 ):
     at("1")

@@ -315,7 +315,7 @@ def test_an_archive_that_is_slow_but_goes_on_is_not_told(host):
         assert host.look(4) == {}
 
 
-def test_postgresqls_counters_may_begin_anew(host):
+def test_postgresqls_counters_may_start_again(host):
     host.server.update({"ready": 1, "archived": 0})
     assert host.look() == {}
     host.server.update({"archived": 1})
@@ -757,8 +757,8 @@ def test_what_is_wrong_comes_first_on_the_page():
         ({}, True, None, "ok", "a restore is at work since noon"),
         ({}, False, None, "critical", "which data is in force is not settled: sudo pergola-backup"),
         ({"says": "the page stays"}, False, None, "critical", "the page stays"),
-        (None, False, {"cut": True, "ok": False}, "warning", "the data of before is in force"),
-        (None, False, {"cut": True, "ok": True}, "ok", "the data of before is in force"),
+        (None, False, {"cut": True, "ok": False}, "warning", "the previous data is in force"),
+        (None, False, {"cut": True, "ok": True}, "ok", "the previous data is in force"),
         (None, False, {"ok": False}, "ok", "none was cut off"),
     ],
 )
@@ -768,7 +768,7 @@ def test_a_restore_that_was_cut_off_is_told_with_the_data_in_force(
     if intent is not None:
         intent = {"kind": "restore", "words": "a moment", "began": "noon", **intent}
     if result:
-        words = "the data of before is in force"
+        words = "the previous data is in force"
         host.seen["results"]["restore"] = {**BACKUP, **result, "says": words}
     for _ in range(2):
         host.look(restore={"intent": intent, "at_work": at_work})

@@ -48,7 +48,7 @@ def wrong_variables(whose: str, node: Node, known: set[str]) -> Iterator[tuple[i
     """Ansible's own variables that are none, but nearly."""
     for name, line, _ in pairs(node):
         if meant := meant_by(name, known):
-            yield line, f"{name} of {whose} is no variable; did you mean {meant}?"
+            yield line, f"{name} of {whose} is not a variable; did you mean {meant}?"
 
 
 def wrong_hosts(text: str, known: set[str]) -> Iterator[tuple[int, str]]:

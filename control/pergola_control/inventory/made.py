@@ -83,7 +83,7 @@ def make(folder: Path) -> None:
     """Make an inventory in a directory; RefusalError where something is in it."""
     another = f"name a directory that does not exist yet: make inventory DIR={folder}-2"
     if folder.exists() and not folder.is_dir():
-        raise RefusalError(f"{folder} is no directory, and nothing was changed.", "", another)
+        raise RefusalError(f"{folder} is not a directory, and nothing was changed.", "", another)
     # `git init` may come before.
     if there := sorted({path.name for path in folder.glob("*")} - {".git"}):
         what = f"{folder} has something in it, and nothing was changed: {', '.join(there)}"

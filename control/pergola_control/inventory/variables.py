@@ -16,7 +16,7 @@ LOCKED = """{place} is encrypted, and nothing was changed: {reason}
 {advice}"""
 ADVICE = "Add --ask-vault-pass to the command, or --vault-password-file FILE."
 WRONG = "The password that was given is another one: ansible-vault view {place}"
-NO_YAML = """{place} is no valid YAML, and nothing was changed: {reason}
+NO_YAML = """{place} is not valid YAML, and nothing was changed: {reason}
 Look at this line and those before it: indentation; a quote that is not closed; a text with ": " in
 it, or with {{{{ at its start, which must stand in quotes."""
 TWICE = """{place} sets the same name again, and nothing was changed: {reason}

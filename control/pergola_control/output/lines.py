@@ -107,7 +107,7 @@ class Lines(CallbackBase):  # type: ignore[misc]
             self.systems[host] = " ".join(of)
         if short(result.task.action) == "debug":
             if "results" not in result.result:  # each item has told its own
-                self.told(host, result)
+                self.tell(host, result)
         elif result.result.get("changed"):
             self.step.changed[host] = words.detail(result.result)
 
@@ -117,7 +117,7 @@ class Lines(CallbackBase):  # type: ignore[misc]
     def v2_runner_item_on_ok(self, result: CallbackTaskResult) -> None:
         self.seen(result)
         if short(result.task.action) == "debug" and self.step:
-            self.told(result.host.get_name(), result)
+            self.tell(result.host.get_name(), result)
 
     def v2_runner_on_failed(self, result: CallbackTaskResult, ignore_errors: bool = False) -> None:
         host = self.seen(result)
@@ -175,7 +175,7 @@ class Lines(CallbackBase):  # type: ignore[misc]
         if host and host not in hosts:
             hosts.append(host)
 
-    def told(self, host: str, result: CallbackTaskResult) -> None:
+    def tell(self, host: str, result: CallbackTaskResult) -> None:
         """A message of `debug`: printed with its step, or kept for the end."""
         message = result.result.get("msg")
         if message is None:  # it shows a variable

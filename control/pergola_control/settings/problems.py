@@ -50,7 +50,7 @@ def unknown_settings(
                 continue
             close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
             hint = f": did you mean {close[0]}?" if close else ": correct or remove it"
-            yield Problem(name, f"is no setting{hint}")
+            yield Problem(name, f"is not a setting{hint}")
 
 
 def setting_problems(

@@ -56,7 +56,7 @@ def kind_of(mode: int) -> str:
 def special_file(path: str) -> RefusalError:
     """The refusal of a socket, pipe or device."""
     return RefusalError(
-        f"{path} is no file, directory or link: an archive cannot hold it.",
+        f"{path} is not a file, directory or link: an archive cannot hold it.",
         "app_source",
         "remove it (or let app_build_command remove it)",
     )

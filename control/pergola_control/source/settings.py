@@ -61,7 +61,7 @@ def is_url(source: str) -> bool:
 def checked(given: Settings) -> Settings:
     """The settings, in a form that is safe to hand to git; a refusal for those that are not."""
     if not APP_NAME.match(given.app):
-        raise RefusalError(f"{given.app!r} is no name.", "app_name", "use letters and digits")
+        raise RefusalError(f"{given.app!r} is not a name.", "app_name", "use letters and digits")
     if not re.fullmatch(r"[0-9a-f]{8,}", given.config_digest):
         raise ValueError("--config-digest must be 8 or more hexadecimal digits")
     if OPEN_URL.match(given.source):

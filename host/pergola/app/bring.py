@@ -47,7 +47,7 @@ def bring(order: Order, kept: Path | None = None) -> Brought:
         server = servers.noted()
         more, restarted = postgresql.bring(order, server, Cluster(server.version))
         made += more
-    web = load.load(kept)
+    web = load.load(kept, for_site=True)
     changed = bool(made or restarted or web)
     return Brought(changed, made, restarted, web, counted(map(Path, order.files)))
 

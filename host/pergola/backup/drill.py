@@ -64,7 +64,7 @@ def drill(settings: Settings, repository: int | None) -> None:
         }
         scratch, clock = Scratch.of(settings, "drill"), Clock()
         try:
-            target = Target("time", stamp(moment), "a moment by chance", moment)
+            target = Target("time", stamp(moment), "a random moment", moment)
             scratch.restore(Choice(target, backup, timeline))
             clock.record("restore")
             scratch.start()

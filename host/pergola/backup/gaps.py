@@ -117,7 +117,7 @@ def reach(repositories: Repositories, backup: Backup) -> str:
     """Until when the archive beside a backup goes, where the server cannot be asked."""
     archived = archived_after(repositories, backup)
     end = max((at for _, at in archived), default=float(backup.ended))
-    return f"the archive goes until {stamp(end)}: what was written later had not reached it"
+    return f"the archive ends at {stamp(end)}: what was written later had not reached it"
 
 
 def seen(gap: Gap | None, target: Target) -> list[str]:

@@ -55,7 +55,7 @@ def back_up_all(stanzas: Sequence[Settings], kind: str) -> None:
             where = ", ".join(where for where, _ in failed)
             none = [f"no {kind} backup could be made in {where}"] if failed else []
             raise PergolaError(
-                "; ".join(damaged + none) + (f" (made were {'; '.join(said)})" if said else ""),
+                "; ".join(damaged + none) + (f" (made: {'; '.join(said)})" if said else ""),
                 "\n".join(str(error) for _, error in failed),
                 live=DAMAGED_LIVE if damaged else "",
                 hint=DAMAGED_HINT if damaged else "",

@@ -64,7 +64,7 @@ def make_point(settings: Settings, name: str) -> str:
     name = name or usual
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,63}", name):
         raise PergolaError(
-            f"'{name}' is no name of a point: letters, digits, '.', '_', '-', 63 at most"
+            f"'{name}' is not a point's name: letters, digits, '.', '_', '-', 63 at most"
         )
     position = archived(settings, name)
     FORM.add(FILE, Point(name, stamp(time.time()), position))

@@ -36,7 +36,7 @@ def rebuild(settings: Settings) -> Rebuilt:
             f"{names} {trouble(next(iter(away.values())))}, and may have the backups of this "
             "server. Nothing was restored",
             "\n".join(away.values()),
-            hint="have it answer, and run this again",
+            hint="make it answer, and run this again",
         )
     if not known or any(here in clusters for clusters in known.values()):
         return Rebuilt(False, NOTHING)

@@ -30,7 +30,7 @@ from pergola.system import systemctl
 FINISH = "pergola-restore-finish.service"
 JOB = "restore"
 AGAIN = "sudo pergola-backup resolve"
-AS_IT_WAS = "the data of before is in force, nothing of it is lost"
+AS_IT_WAS = "the previous data is in force, nothing of it is lost"
 
 
 def resolve(settings: Settings, patience: Patience = AT_ONCE) -> str:

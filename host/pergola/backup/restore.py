@@ -31,7 +31,7 @@ from pergola.system import systemctl
 NOTHING_CHANGED = "everything as before: nothing was stopped or changed"
 TO_OPEN = """\
 why: sudo journalctl -u '{name}[.@]*'. Then either repair the application (a deploy starts it), and
-have its page taken away: {again}; or go back to the data of before:
+have its page taken away: {again}; or go back to the previous data:
 playbooks/restore.yml -e undo=true"""
 
 
@@ -64,7 +64,7 @@ def restore(settings: Settings, wanted: Wanted) -> None:
         result.says = (
             f"{target} from {backup.label}: {size(backup.bytes_in_database)} in "
             f"{result.more['copy_seconds']} s beside the server, {result.more['outage_seconds']} s "
-            f"of outage; the data of before is {intent.kept}{rest}{work.remark()}"
+            f"of outage; the previous data is {intent.kept}{rest}{work.remark()}"
         )
         if not plan.foreign:
             # On its new timeline every backup counts: the next one would be due tomorrow.

@@ -104,7 +104,7 @@ def target_of(wanted: Wanted, points: Sequence[Point], now: float) -> Target:
         return Target("time", exact, f"the moment {exact.replace('.000000', '')}", moment)
     if wanted.xid:
         if not re.fullmatch(r"[1-9]\d*", wanted.xid):
-            raise PergolaError(f"'{wanted.xid}' is no number of a transaction")
+            raise PergolaError(f"'{wanted.xid}' is not the number of a transaction")
         return Target("xid", wanted.xid, f"the end of transaction {wanted.xid}")
     if not wanted.point:
         return Target("default", "", "the latest state of the archive")

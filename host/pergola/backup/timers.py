@@ -26,7 +26,7 @@ def start(verbs: Sequence[str]) -> bool:
     for verb, unit in zip(verbs, units, strict=True):
         if show(unit, "LoadState") != "loaded":
             raise PergolaError(
-                f"{CALENDARS.get(verb, unit)} is no time that systemd understands: "
+                f"{CALENDARS.get(verb, unit)} is not a time that systemd understands: "
                 f"{unit} would never start",
                 hint="set it in group_vars/servers/settings.yml of the inventory; an example: "
                 "Sun *-*-* 04:15 (`systemd-analyze calendar` tells when that is)",

@@ -49,7 +49,7 @@ def told(settings: Settings, plan: Plan) -> str:
         ("applications", applications(plan.applications)),
         ("first", beside + pace(backup, took)),
         ("outage", outage(took)),
-        ("kept", f"the data of now, as {data}.before-<time>; the way back is -e undo=true"),
+        ("kept", f"the current data, as {data}.before-<time>; the way back is -e undo=true"),
     ]
     lines += copies(put_aside(server))
     if (copy := Scratch.of(settings, "scratch").home).exists():
@@ -73,7 +73,7 @@ def told_undo(settings: Settings) -> str:
             ("applications", applications(applications_here())),
             (
                 "kept",
-                f"the data of now, as {server.data}.before-<time>; another undo goes back to it",
+                f"the current data, as {server.data}.before-<time>; another undo goes back to it",
             ),
         ]
     )

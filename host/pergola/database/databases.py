@@ -170,6 +170,7 @@ class Wanting:
         if not (others or owns or self.roles[name].powers) and self.roles[name].login:
             text = name.replace("'", "''")
             sessions = f"from pg_stat_activity where usename = '{text}'"
+            self.roles[name] = replace(self.roles[name], login=False)
             yield step(f"alter role {quoted(name)} nologin", f"{name} may not sign in any more")
             yield step(f"select pg_terminate_backend(pid) {sessions}", "")
 

@@ -1,1 +1,1 @@
-"""The releases of one application: deployed, gone back to, listed, looked into."""
+"""The releases of one application: deploying, rolling back, listing, inspecting."""

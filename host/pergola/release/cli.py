@@ -81,7 +81,7 @@ def add_verbs_for_ansible(verb: Callable[[str, str], argparse.ArgumentParser]) -
     pick.add_argument("release", nargs="?", default="")
     pick.add_argument("--force", action="store_true")
     pick.add_argument("--rebuilt", action="store_true")
-    phases = verb("do", "(Ansible) go through phases of a deploy; prepare reads its order on stdin")
+    phases = verb("do", "(Ansible) run phases of a deploy; prepare reads its order on stdin")
     phases.add_argument("phases", help=",".join(PHASES))
     phases.add_argument("release")
     verb("abort", "(Ansible) put back what a deploy of this run did").add_argument("reason")

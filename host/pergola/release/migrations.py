@@ -144,7 +144,7 @@ class Migration:
         if unfinished := migrator.sql(UNFINISHED).splitlines():
             lines += [
                 f"IT LEFT AN INDEX THAT IS NOT FINISHED: {', '.join(unfinished)}. It answers no "
-                "query, and IF NOT EXISTS would take it for made. Before the next deploy:",
+                "query, and IF NOT EXISTS would regard it as finished. Before the next deploy:",
                 *map(self.drop, unfinished),
             ]
         for name in sorted(set(migrator.sql(PREPARED).splitlines()) - prepared):
@@ -160,7 +160,7 @@ class Migration:
             raise PergolaError(
                 f"the database has an index that was never finished: {', '.join(indexes)}",
                 "what made it was cut off in the middle: it answers no query, costs writes, and a "
-                "migration with IF NOT EXISTS would take it for made",
+                "migration with IF NOT EXISTS would regard it as finished",
                 hint="nothing was migrated. Remove it, then deploy again:\n"
                 + "\n".join(map(self.drop, indexes)),
             )

@@ -65,7 +65,7 @@ def open_plain(path: Path) -> IO[bytes]:
     descriptor = os.open(path, FILE)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "is no plain file", str(path))
+        raise OSError(errno.EINVAL, "is not a plain file", str(path))
     return os.fdopen(descriptor, "rb")
 
 
@@ -91,7 +91,7 @@ def size(top: Path) -> int:
 def refuse_depth(depth: int, top: Path) -> None:
     if depth > DEEPEST:
         raise PergolaError(
-            f"{top} has more than {DEEPEST} directories in each other: that is no release",
+            f"{top} has more than {DEEPEST} directories in each other: that is not a release",
         )
 
 

@@ -1,4 +1,4 @@
-"""What is watched, by which limits, who is told: one file of each inventory with this host."""
+"""What is watched, by which limits, who is told: a file of the server's and one of each site."""
 
 import os
 from collections.abc import Iterable
@@ -66,7 +66,7 @@ class Site:
 
 @dataclass
 class Part:
-    """One inventory's file, as role monitoring writes it."""
+    """The server's file, by role monitoring, or an application's, by role app."""
 
     host: str = ""
     limits: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -112,8 +112,9 @@ def merged(parts: Iterable[Part]) -> Config:
         if part.site.app:
             whole.sites.append(part.site)
         if part.heartbeat:
-            whole.beats.setdefault(part.heartbeat, [])
-            whole.beats[part.heartbeat] += [part.site.domain] if part.site.app else []
+            whole.beats[part.heartbeat] = []
+    for sites in whole.beats.values():
+        sites += [site.domain for site in whole.sites]
     return whole
 
 

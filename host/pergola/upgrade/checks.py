@@ -49,7 +49,7 @@ def found(old: Cluster, to: int, rehearsal: bool) -> Iterator[str]:
     ]
     if missing:
         yield (
-            f"not to be had from apt's sources: {', '.join(missing)}. Go to a release of the "
+            f"not available from apt's sources: {', '.join(missing)}. Go to a release of the "
             "system that has them (docs/upgrades.md), add a source, or remove what they stand for"
         )
     yield from space(old, rehearsal)

@@ -28,7 +28,7 @@ def arguments() -> argparse.Namespace:
     def verb(name: str, text: str) -> argparse.ArgumentParser:
         return verbs.add_parser(name, help=text, description=text)
 
-    ask = verb("plan", "(Ansible) what would be done, and what speaks against it (JSON)")
+    ask = verb("plan", "(Ansible) what would be done, and what prevents it (JSON)")
     ask.add_argument("--postgresql", default="", help="17, latest, back; empty: updates")
     ask.add_argument("--latest", type=int, default=0, help="the version that `latest` stands for")
     ask.add_argument("--remove-old", action="store_true")
@@ -40,7 +40,7 @@ def arguments() -> argparse.Namespace:
     night = verb("automatic", "(apt) install what automatic updates left out, while requests wait")
     night.add_argument("--wait", type=float, default=automatic.WAIT_SECONDS, metavar="SECONDS")
     verb("replaced", "(apt) note which services run what was replaced, for pergola-status")
-    verb("hold", "(Ansible) have automatic updates leave out what would stop what serves")
+    verb("hold", "(Ansible) hold updates that would stop an application")
     verb("ready", "wait until every application is ready")
     verb("postgresql", "(Ansible) upgrade the cluster; reads its order on stdin").add_argument(
         "version", type=int

@@ -42,7 +42,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would be done: the verb, in words, and what speaks against it; "" is nothing."""
+    """What would be done: the verb, in words, and what prevents it; "" is nothing."""
 
     verb: str = ""
     says: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What a run would do, and what speaks against it: nothing is changed to find out."""
+"""What a run would do, and what prevents it: nothing is changed to find out."""
 
 import argparse
 

@@ -72,13 +72,15 @@ def is_newer(paths: list[Path], than: Path) -> bool:
     return any(path.stat().st_mtime_ns > stamp for path in paths if path.exists())
 
 
-def load(kept: Path | None = None) -> Stale:
+def load(kept: Path | None = None, for_site: bool = False) -> Stale:
     """Have Caddy load what it has not yet; what that took.
 
-    `kept`: where the files are that the last change replaced (Ansible's `files`); they come back
+    `for_site`: it is about a site's file, and no reason to restart a Caddy that runs. `kept`: where the files are that the last change replaced (Ansible's `files`); they come back
     when Caddy refuses the new ones, as its next restart or a reboot must find what can be loaded.
     """
     needed = stale()
+    if needed == "restart" and for_site and STARTED.exists() and is_settled():
+        needed = "reload" if is_newer([FOLDER, *FOLDER.rglob("*")], LOADED) else ""
     try:
         take(needed)
     except PergolaError as error:

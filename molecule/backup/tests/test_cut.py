@@ -155,7 +155,7 @@ def test_a_power_loss_in_a_restore(
     if step in BEFORE_IT_IS_IN_FORCE:
         assert rows.there() == now
         assert found["state"] == "warning"
-        assert "the data of before is in force" in found["says"]
+        assert "the previous data is in force" in found["says"]
         assert "the server went down" in found["says"]
         assert beside(moment) == then
         if step in TOUCHED:

@@ -75,7 +75,7 @@ def test_the_seconds_that_300_mb_take(
         ("--to=2026-01-01T00:00:00Z", "older than the oldest backup"),
         ("--to=2026-11-24T10:00:00", "does not say in which time zone"),
         ("--to=2026-11-24", "is a whole day"),
-        ("--to=yesterday", "is no time"),
+        ("--to=yesterday", "is not a time"),
         ("--xid=3", "older than the oldest backup"),
         ("--xid=4000000000", "has not ended yet"),
         ("--point=nothing", "there is no point 'nothing' the newest are:"),

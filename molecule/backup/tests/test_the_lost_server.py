@@ -97,7 +97,7 @@ def test_the_rows_are_there_again_and_the_application_serves_them(
     assert site.release() == server.live()
     rows.add(rows.next())
     output = said(rebuilt)
-    assert "goes until" in output
+    assert "the archive ends at" in output
     assert KEY.read_text() == before["key"]
     assert "was fetched from where it was still known" in output
 

@@ -106,7 +106,7 @@ def test_several_mistakes_are_told_in_one_run(playbook, environment):
     said = one_line(done.stdout)
     assert "4 settings of " in said
     assert "app_workers is 'two', must be a whole number" in said
-    assert "app_worker is no setting: did you mean app_workers?" in said
+    assert "app_worker is not a setting: did you mean app_workers?" in said
     assert "app_asgi is missing" in said
     assert "caddy_email is ['me'], must be a text" in said
 

@@ -137,7 +137,7 @@ def test_what_speaks_against_an_upgrade_is_told_at_once(upgrade, as_before, sql)
         refused = folded(upgrade(postgresql="99", fails=True).stdout)
     finally:
         sql("select pg_drop_replication_slot('left_behind')")
-    assert "not to be had from apt's sources: postgresql-99" in refused
+    assert "not available from apt's sources: postgresql-99" in refused
     assert "replication slots, which would be lost: left_behind" in refused
     as_before()
 
