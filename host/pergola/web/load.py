@@ -75,8 +75,9 @@ def is_newer(paths: list[Path], than: Path) -> bool:
 def load(kept: Path | None = None, for_site: bool = False) -> Stale:
     """Have Caddy load what it has not yet; what that took.
 
-    `for_site`: it is about a site's file, and no reason to restart a Caddy that runs. `kept`: where the files are that the last change replaced (Ansible's `files`); they come back
-    when Caddy refuses the new ones, as its next restart or a reboot must find what can be loaded.
+    `for_site`: it is about a site's file, and no reason to restart a Caddy that runs. `kept`: where
+    the files are that the last change replaced (Ansible's `files`); they come back when Caddy
+    refuses the new ones, as its next restart or a reboot must find what can be loaded.
     """
     needed = stale()
     if needed == "restart" and for_site and STARTED.exists() and is_settled():
