@@ -152,6 +152,7 @@ def test_a_bare_host_is_not_provisioned(host, monkeypatch):
     assert look.look(without).provisioned
     monkeypatch.setattr(look.site, "look", lambda *_: Site())
     assert not look.look(without).provisioned, "it has no Caddy"
+    servers.NOTED.write(servers.FILE, servers.Noted(17))
     assert not look.look(NOTES).provisioned
 
 
