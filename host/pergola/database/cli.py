@@ -35,8 +35,11 @@ def parser() -> argparse.ArgumentParser:
 def do(server: Cluster, options: argparse.Namespace) -> object:
     """Do what the command line says; what it is answered."""
     if options.verb == "check":
-        file = {"pergola.conf": options.file.read_text()} if options.file else None
-        settings.check(server, file, options.coming.split(","), options.set_in)
+        files = {}
+        if options.file:
+            # Alone: what applications need beyond it might hide what is wrong with it.
+            files = {"pergola.conf": options.file.read_text(), needs.FILE: ""}
+        settings.check(server, files, options.coming.split(","), options.set_in)
         return {"changed": False}
     if options.verb == "reload":
         return restart.reload(server, options.only_look)
