@@ -57,7 +57,7 @@ def test_a_number_of_connections_that_the_pools_exceed_is_refused_with_the_sum(p
         "backups, monitoring, migrations and consoles are 340" in both
     )
     assert "et it to 340 or more" in both
-    assert "group_vars/servers/settings.yml" in own
+    assert "group_vars/servers/settings.yml" in both
     assert database.text() == before
 
 
@@ -174,7 +174,8 @@ def test_an_extension_with_a_library_of_its_own_is_installed_and_loaded(
 
     # Taken from the list it stays, and statements work that its library looks at.
     assert "PostgreSQL of web1 restarts" not in deploy("--tags=app")
-    assert "changed=0 " in provision()
+    unchanged = provision()
+    assert "changed=0 " in unchanged, unchanged
     assert database("show shared_preload_libraries") == "pg_stat_statements,pgaudit"
     database("create table looked_at (); drop table looked_at", database="probe")
 
