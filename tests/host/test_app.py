@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from pergola import apps, postgres
-from pergola.app import bring, cli, look, postgresql
+from pergola.app import apply, cli, look, postgresql
 from pergola.app.order import ORDER, Order
 from pergola.apps import App
 from pergola.database import extensions, needs, restart, shared, state
@@ -106,9 +106,9 @@ def host(tmp_path, monkeypatch):
         (shared.settings, "check", lambda *_: None),
         (restart, "read_again", found.read_again),
         (restart, "restart", found.restart),
-        (bring, "Path", lambda path: found.passwd if path == "/etc/passwd" else Path(path)),
-        (bring, "run", found.run),
-        (bring.load, "load", lambda kept: found.done.append(f"Caddy, {kept}") or ""),
+        (apply, "Path", lambda path: found.passwd if path == "/etc/passwd" else Path(path)),
+        (apply, "run", found.run),
+        (apply.load, "load", lambda kept, for_site: found.done.append(f"Caddy, {kept}") or ""),
         (look.site, "look", lambda *_: Site("2.6.2", ["192.0.2.10"])),
         (look.site, "taken", lambda *_: []),
     ):
@@ -259,7 +259,7 @@ def test_requests_that_could_not_wait_for_a_restart_are_told_before_it(host):
 def test_all_of_it_comes_into_force_in_its_order(host):
     host.pending = {"max_connections": ("250", "320")}
     kept = host.top / "kept"
-    answer = bring.bring(order(connections=300), kept)
+    answer = apply.apply(order(connections=300), kept)
     assert host.done == [
         "systemd-sysusers", "systemd-tmpfiles", "settings", "restart", "databases", f"Caddy, {kept}"
     ]  # fmt: skip
@@ -271,9 +271,9 @@ def test_all_of_it_comes_into_force_in_its_order(host):
 
 
 def test_the_same_again_changes_nothing(host):
-    assert bring.bring(NOTES).changed
+    assert apply.apply(NOTES).changed
     before = {path: path.stat().st_ino for path in (host.top / "applications").iterdir()}
-    answer = bring.bring(NOTES)
+    answer = apply.apply(NOTES)
     assert (answer.changed, answer.made, answer.restarted, answer.web) == (False, [], None, "")
     assert before == {path: path.stat().st_ino for path in (host.top / "applications").iterdir()}
     assert "restart" not in host.done
@@ -281,36 +281,36 @@ def test_the_same_again_changes_nothing(host):
 
 def test_a_server_that_is_down_is_started(host):
     host.runs = False
-    assert bring.bring(NOTES).restarted
+    assert apply.apply(NOTES).restarted
     assert host.done.index("restart") < host.done.index("databases")
 
 
 def test_what_caddy_needed_is_a_change(host, monkeypatch):
-    bring.bring(NOTES)
-    monkeypatch.setattr(bring.load, "load", lambda _: "reload")
-    answer = bring.bring(NOTES)
+    apply.apply(NOTES)
+    monkeypatch.setattr(apply.load, "load", lambda _: "reload")
+    answer = apply.apply(NOTES)
     assert (answer.changed, answer.web) == (True, "reload")
 
 
 def test_one_without_a_database_has_no_part_of_postgresql(host):
     servers.FILE.unlink()
-    bring.bring(order(has_database=False, databases=[]))
+    apply.apply(order(has_database=False, databases=[]))
     assert host.done == ["systemd-sysusers", "systemd-tmpfiles", "Caddy, None"]
     assert not needs.FOLDER.exists()
 
 
 def test_a_library_stays_loaded_when_its_extension_is_taken_from_the_list(host):
     """The extension stays in the database, and statements there fail without its library."""
-    bring.bring(order(databases=[Database("notes", "notes", ["pg_cron"])]))
+    apply.apply(order(databases=[Database("notes", "notes", ["pg_cron"])]))
     assert "'pg_cron'" in shared.written(Cluster(17))
-    bring.bring(NOTES)
+    apply.apply(NOTES)
     assert needs.noted()["notes"].preload == ["pg_cron"]
     assert "'pg_cron'" in shared.written(Cluster(17))
 
 
 def test_a_deploy_keeps_connections_that_another_one_needed(host):
-    bring.bring(order(connections=300))
-    bring.bring(NOTES)
+    apply.apply(order(connections=300))
+    apply.apply(NOTES)
     assert "max_connections = 320" in shared.written(Cluster(17))
     assert needs.noted()["notes"].connections == 60
 
@@ -323,15 +323,15 @@ def test_files_that_are_in_no_backup_are_counted(host, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/three").write_text("1")
     (tmp_path / "data/folder").symlink_to(tmp_path / "elsewhere")
-    answer = bring.bring(order(files=[str(tmp_path / "data"), str(tmp_path / "none")]))
-    assert answer.files == bring.Files(2, 8)
+    answer = apply.apply(order(files=[str(tmp_path / "data"), str(tmp_path / "none")]))
+    assert answer.files == apply.Files(2, 8)
 
 
 def test_more_files_than_can_be_counted_are_told_as_that(tmp_path, monkeypatch):
-    monkeypatch.setattr(bring, "COUNT_SECONDS", -1)
+    monkeypatch.setattr(apply, "COUNT_SECONDS", -1)
     for number in range(5):
         (tmp_path / str(number)).touch()
-    assert bring.counted([tmp_path]) == bring.Files(1, 0, more=True)
+    assert apply.counted([tmp_path]) == apply.Files(1, 0, more=True)
 
 
 # -- the command line ------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ def test_an_order_comes_on_standard_input_and_the_answer_is_one_line(host, typed
     code, said = typed("look", sent=ORDER.text(NOTES))
     assert code == 0
     assert json.loads(said.out)["makes"] == ["database notes"]
-    code, said = typed("bring", "--kept", host.top / "kept", sent=ORDER.text(NOTES))
+    code, said = typed("apply", "--kept", host.top / "kept", sent=ORDER.text(NOTES))
     assert code == 0
     assert json.loads(said.out)["made"] == ["account notes", "database notes"]
     assert f"Caddy, {host.top}/kept" in host.done
@@ -363,7 +363,7 @@ def test_a_failure_names_the_host(host, typed, monkeypatch):
     def load(_):
         raise PergolaError("Caddy does not load the configuration")
 
-    monkeypatch.setattr(bring.load, "load", load)
-    code, said = typed("bring", sent=ORDER.text(NOTES))
+    monkeypatch.setattr(apply.load, "load", load)
+    code, said = typed("apply", sent=ORDER.text(NOTES))
     assert code == 1
     assert said.err.startswith(f"{cli.socket.gethostname()}: Caddy does not load")

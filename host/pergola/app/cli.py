@@ -6,7 +6,7 @@ import socket
 import sys
 from pathlib import Path
 
-from pergola.app.bring import bring
+from pergola.app.apply import apply
 from pergola.app.look import look
 from pergola.app.order import ORDER
 from pergola.documents import answer
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = main.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("look", help="what the server has for it, and what it would change")
-    take = verbs.add_parser("bring", help="its accounts, databases and site come into force")
+    take = verbs.add_parser("apply", help="make its accounts and databases, and serve its site")
     take.add_argument("--kept", type=Path, help="where the files before lie")
     return main
 
@@ -30,7 +30,7 @@ def main() -> int:
     os.umask(0o022)
     try:
         order = ORDER.parse(sys.stdin.read(), "the order on standard input")
-        print(answer(look(order) if options.verb == "look" else bring(order, options.kept)))
+        print(answer(look(order) if options.verb == "look" else apply(order, options.kept)))
     except (PergolaError, OSError) as error:
         told = of_system(error) if isinstance(error, OSError) else error
         print(f"{socket.gethostname()}: {told}", file=sys.stderr)

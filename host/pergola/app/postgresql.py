@@ -54,7 +54,7 @@ def wrong(order: Order, server: Noted, cluster: Cluster) -> Iterator[str]:
     yield from databases.lacking(cluster, order.databases, found, coming=extensions.SPECIAL)
 
 
-def bring(order: Order, server: Noted, cluster: Cluster) -> tuple[list[str], Restarted | None]:
+def apply(order: Order, server: Noted, cluster: Cluster) -> tuple[list[str], Restarted | None]:
     """Have the server serve it; what was made, in words, and the restart that it took."""
     need = with_need(order)[order.app]
     path = needs.path_of(order.app)
@@ -69,7 +69,7 @@ def bring(order: Order, server: Noted, cluster: Cluster) -> tuple[list[str], Res
 
 
 def makes(order: Order, server: Noted, cluster: Cluster) -> list[str]:
-    """What `bring` would make, in words."""
+    """What `apply` would make, in words."""
     if not cluster.is_in_service():
         return [f"database {one.name}" for one in order.databases]
     return databases.bring(cluster, own(order, server), True, others(order))

@@ -40,7 +40,7 @@ Pending = dict[str, tuple[str | None, ...]]
 
 @dataclass(frozen=True)
 class Reloaded:
-    """What became of a reload; `put_right`: what somebody had changed by hand, a line each."""
+    """The result of a reload; `put_right`: what somebody had changed by hand, a line each."""
 
     changed: bool
     reloaded: bool

@@ -1,4 +1,4 @@
-"""An application's part of this server comes into force; its releases come afterwards."""
+"""Apply an application's settings to this server; its releases come afterwards."""
 
 import contextlib
 import os
@@ -29,8 +29,8 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Brought:
-    """What became of it: what was made, in words; PostgreSQL's restart; what Caddy needed."""
+class Applied:
+    """The result: what was made, in words; PostgreSQL's restart; what Caddy needed."""
 
     changed: bool
     made: list[str] = field(default_factory=list)
@@ -39,17 +39,17 @@ class Brought:
     files: Files = field(default_factory=Files)
 
 
-def bring(order: Order, kept: Path | None = None) -> Brought:
+def apply(order: Order, kept: Path | None = None) -> Applied:
     """Have all of it in force. `kept`: where the files are that this run has replaced."""
     made = accounts(order.app)
     restarted = None
     if order.has_database:
         server = servers.noted()
-        more, restarted = postgresql.bring(order, server, Cluster(server.version))
+        more, restarted = postgresql.apply(order, server, Cluster(server.version))
         made += more
     web = load.load(kept, for_site=True)
     changed = bool(made or restarted or web)
-    return Brought(changed, made, restarted, web, counted(map(Path, order.files)))
+    return Applied(changed, made, restarted, web, counted(map(Path, order.files)))
 
 
 def accounts(app: str) -> list[str]:
