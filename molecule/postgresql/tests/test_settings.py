@@ -163,6 +163,7 @@ def test_an_extension_with_a_library_of_its_own_is_installed_and_loaded(
     provision, deploy, database
 ):
     """By a deploy: the package, the library, the extension."""
+    provision()  # the test before has edited the file of settings
     package = f"postgresql-{database.version}-pgaudit"
     assert not database.host.package(package).is_installed
     output = deploy("--tags=app", app_databases=[{"name": "probe", "extensions": ["pgaudit"]}])
