@@ -220,9 +220,13 @@ def provision(listener: Listener, playbook: Playbooks) -> Any:
 
 
 @pytest.fixture(scope="session")
-def watched(web1: Host, provision: Any) -> Iterator[Watched]:
-    """The server with exporters on its own address only, and those who are told."""
+def watched(
+    web1: Host, provision: Any, playbook: Playbooks, listener: Listener
+) -> Iterator[Watched]:
+    """The server with exporters on its own address only, and those who are told of deploys."""
     provision(monitoring_exporters_address="127.0.0.1")
+    done = playbook("playbooks/deploy.yml", "--tags=app", **listener.settings)
+    assert done.returncode == 0, done.stdout
     web1.check_output("systemctl stop pergola-monitoring.timer")
     watched = Watched(web1)
     watched.look(2)

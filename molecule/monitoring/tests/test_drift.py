@@ -69,7 +69,7 @@ def test_what_was_changed_by_hand_is_named_and_put_right_where_it_can_be(
     assert done.returncode == 0, done.stdout
     words = said(done)
     # Its directories and their modes are the application's.
-    done = playbook("playbooks/deploy.yml", "--tags=app")
+    done = playbook("playbooks/deploy.yml", "--tags=app", **settings)
     assert done.returncode == 0, done.stdout
     assert re.search(r"was put right: /var/lib/postgresql/\d+/main had mode 0777", words)
     assert "ALTER SYSTEM had set fsync = off over on" in words
