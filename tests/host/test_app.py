@@ -45,12 +45,13 @@ class Host:
         self.runs, self.pending = True, {}
         self.in_force = {"max_connections": "250", "shared_preload_libraries": ""}
         self.databases = {}
+        self.available = ["pg_trgm"]
         self.installed = set()
         self.known = {"apprise", "postgresql-17-cron", "postgresql-17-pgvector"}
 
     def state(self, *_):
         there = {name: {"owner": owner, "granted": []} for name, owner in self.databases.items()}
-        found = {"databases": there, "roles": {}, "members": [], "available": ["vector", "pg_cron"]}
+        found = {"databases": there, "roles": {}, "members": [], "available": self.available}
         return converted(found, state.ServerState, "the server")
 
     def attempt(self, program, *words, **_):
@@ -77,6 +78,11 @@ class Host:
         self.done.append("restart")
         self.runs, self.pending = True, {}
         return Restarted(1.5, {})
+
+    def load(self, kept, for_site):
+        assert for_site, "a deploy restarts no Caddy that runs"
+        self.done.append(f"Caddy, {kept}")
+        return ""
 
     def run(self, *words):
         self.done.append(words[0])
@@ -108,7 +114,7 @@ def host(tmp_path, monkeypatch):
         (restart, "restart", found.restart),
         (apply, "Path", lambda path: found.passwd if path == "/etc/passwd" else Path(path)),
         (apply, "run", found.run),
-        (apply.load, "load", lambda kept, for_site: found.done.append(f"Caddy, {kept}") or ""),
+        (apply.load, "load", found.load),
         (look.site, "look", lambda *_: Site("2.6.2", ["192.0.2.10"])),
         (look.site, "taken", lambda *_: []),
     ):
@@ -136,9 +142,8 @@ def application(host, name="shop", **settings):
 
 
 def test_a_new_application_is_told_what_would_be_made(host):
-    (Cluster(17).conf_d / "pergola.conf").write_text("archive_mode = on  # backups\n")
     found = look.look(NOTES)
-    assert (found.provisioned, found.has_backups, found.wrong) == (True, True, [])
+    assert (found.provisioned, found.wrong) == (True, [])
     assert (found.install, found.restart, found.makes) == ([], {}, ["database notes"])
     assert found.site.version == "2.6.2"
     assert host.done == [], "nothing was changed"
@@ -222,6 +227,16 @@ def test_packages_are_told_and_one_that_there_is_not_is_refused(host):
     assert "postgresql_repository: pgdg in the inventory that provisions the server" in said
 
 
+def test_an_extension_that_no_package_brings_is_told(host):
+    host.available = []
+    wanted = order(databases=[Database("notes", "notes", ["vector", "pg_trgm", "hstoer"])])
+    found = look.look(wanted)
+    (said,) = found.wrong
+    assert "extensions that this server does not have: hstoer, pg_trgm." in said
+    assert "base_extra_packages" in said
+    assert (found.makes, host.done) == ([], [])
+
+
 def test_a_restart_is_foreseen(host):
     needs.NEED.write(needs.path_of("shop"), Need(200))
     found = look.look(order(databases=[Database("notes", "notes", ["pg_cron"])], connections=40))
@@ -241,19 +256,7 @@ def test_a_server_that_is_set_to_fewer_connections_is_told_with_the_sum(host):
     assert (found.restart, found.makes) == ({}, [])
 
 
-def test_requests_that_could_not_wait_for_a_restart_are_told_before_it(host):
-    shop = application(host, format=9)
-    assert look.look(NOTES).wrong == [], "nothing restarts"
-    (said,) = look.look(order(connections=300)).wrong
-    assert "PostgreSQL has to restart for it, and requests of shop would fail" in said
-    assert "was made by a newer Pergola" in said
-    assert "Run deploy.yml with the inventory of shop first" in said
-    (shop.home / "settings.json").write_text("{}")
-    found = look.look(order(connections=300))
-    assert (found.wrong, found.restart) == ([], {"max_connections": ("250", "320")})
-
-
-# -- brought ---------------------------------------------------------------------------------------
+# -- applied ---------------------------------------------------------------------------------------
 
 
 def test_all_of_it_comes_into_force_in_its_order(host):
@@ -287,7 +290,7 @@ def test_a_server_that_is_down_is_started(host):
 
 def test_what_caddy_needed_is_a_change(host, monkeypatch):
     apply.apply(NOTES)
-    monkeypatch.setattr(apply.load, "load", lambda _: "reload")
+    monkeypatch.setattr(apply.load, "load", lambda kept, for_site: "reload")
     answer = apply.apply(NOTES)
     assert (answer.changed, answer.web) == (True, "reload")
 
@@ -360,7 +363,7 @@ def test_an_order_comes_on_standard_input_and_the_answer_is_one_line(host, typed
 
 
 def test_a_failure_names_the_host(host, typed, monkeypatch):
-    def load(_):
+    def load(kept, for_site):
         raise PergolaError("Caddy does not load the configuration")
 
     monkeypatch.setattr(apply.load, "load", load)

@@ -2,12 +2,14 @@
 
 import os
 import pwd
+import sys
 from subprocess import CompletedProcess
 from types import SimpleNamespace
 
 import pytest
-from pergola import system
+from pergola import postgres, system
 from pergola.backup import (
+    cli,
     everywhere,
     follow,
     options,
@@ -190,6 +192,43 @@ def test_a_host_without_copies_says_so(tmp_path, monkeypatch):
     settings_file.FORM.write(tmp_path / "web1.json", SETTINGS)
     assert settings_file.of_others() == settings_file.of_every_server() == [SETTINGS]
     assert settings_file.of_server("web1").local == [COPY]
+
+
+@pytest.mark.parametrize(
+    ("noted", "setting", "is_made"),
+    [
+        (False, "", False),
+        (True, "", False),
+        (True, "archive_mode = off\n", False),
+        (True, "archive_mode = on\n", True),
+    ],
+)
+def test_a_point_is_set_only_where_backups_are_made(
+    tmp_path, monkeypatch, capsys, noted, setting, is_made
+):
+    points = []
+    monkeypatch.setattr(settings_file, "FILE", tmp_path / "backup.json")
+    monkeypatch.setattr(postgres, "CONFIGURATIONS", tmp_path / "etc")
+    monkeypatch.setitem(own.VERBS, "point", lambda found, _: points.append(found.stanza))
+    monkeypatch.setattr(sys, "argv", ["pergola-backup", "point", "--if-made", "before-a"])
+    if noted:
+        settings_file.FORM.write(settings_file.FILE, SETTINGS)
+    conf_d = postgres.Cluster(17).conf_d
+    conf_d.mkdir(parents=True)
+    if setting:
+        (conf_d / "pergola-backup.conf").write_text(setting)
+    assert cli.main() == 0
+    assert points == (["web1"] if is_made else [])
+    assert ("this server makes no backups" in capsys.readouterr().out) is not is_made
+
+
+def test_a_point_that_is_asked_for_without_a_condition_is_refused_without_backups(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(settings_file, "FILE", tmp_path / "backup.json")
+    monkeypatch.setattr(sys, "argv", ["pergola-backup", "point", "before-a"])
+    assert cli.main() == 1
+    assert "backup.json is missing" in capsys.readouterr().err
 
 
 def test_a_hosts_key_is_never_there_half_nor_written_through_a_link(tmp_path, monkeypatch):

@@ -92,6 +92,27 @@ def test_who_reads_nothing_any_more_may_not_sign_in_and_is_let_in_again():
     ]
 
 
+def test_a_reader_who_moves_to_a_later_database_signs_in():
+    """The first database shuts out who was in its group only; the second lets them in again."""
+    names = ["notes", "notes_read", "shop", "ada"]
+    found = {
+        "roles": dict.fromkeys(names, NOBODY),
+        "databases": {
+            "notes": {"owner": "notes", "granted": ["notes", "notes_read"]},
+            "shop": {"owner": "shop", "granted": ["shop"]},
+        },
+        "members": [["notes_read", "ada"]],
+        "available": [],
+    }
+    wanted = [
+        databases.Database("notes", "notes"), databases.Database("shop", "shop", readers=["ada"])
+    ]  # fmt: skip
+    steps = list(databases.server_steps(wanted, server(found)))
+    logins = [step.sql for step in steps if step.sql.startswith('alter role "ada"')]
+    assert logins == ['alter role "ada" nologin', 'alter role "ada" login']
+    assert steps[-1].sql == 'grant "shop_read" to "ada"'
+
+
 def test_what_is_there_is_left_alone():
     found = {
         "roles": dict.fromkeys(["my-shop", "my-shop_read", "ada"], NOBODY),
@@ -266,6 +287,21 @@ def test_nothing_restarts_while_somebody_is_at_work(host, monkeypatch):
     monkeypatch.setattr(apps, "locked", lambda what: locked(what, lock.AT_ONCE))
     with held, refused:
         restart.restart(Server(17))
+    assert host == ["checked"]
+
+
+def test_nothing_restarts_while_an_applications_requests_cannot_be_held(host, monkeypatch):
+    @contextlib.contextmanager
+    def paused(must):
+        assert must
+        raise PergolaError("requests would fail", "notes: no disk", hint="run deploy.yml first")
+        yield
+
+    monkeypatch.setattr(apps, "paused", paused)
+    refused = pytest.raises(PergolaError, match="requests would fail; PostgreSQL was not restarted")
+    with refused as failed:
+        restart.restart(Server(17))
+    assert (failed.value.evidence, failed.value.hint) == ("notes: no disk", "run deploy.yml first")
     assert host == ["checked"]
 
 

@@ -134,6 +134,33 @@ def test_a_new_site_takes_a_reload_that_has_an_end_and_another_unit_a_restart(ca
     assert caddy.done == ["daemon-reload", "enable", "restart"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        (["unit.d/50-pergola.conf"], ""),
+        (["ca.crt"], ""),
+        (["unit.d/50-pergola.conf", "etc/notes.caddy"], "reload"),
+    ],
+)
+def test_a_site_is_no_reason_to_restart_a_caddy_that_runs(caddy, changes, needed):
+    for path in changes:
+        caddy.put(path, "after")
+    assert load.load(for_site=True) == needed
+    assert caddy.done == (["daemon-reload", "reload within 60 s"] if needed else [])
+    assert load.load() == "restart", "what waits is not lost"
+
+
+@pytest.mark.parametrize("how", ["never started", "failed"])
+def test_a_caddy_that_does_not_run_is_started_for_a_site(caddy, how):
+    if how == "failed":
+        caddy.properties["ActiveState"] = "failed"
+        caddy.put("unit.d/50-pergola.conf", "after")
+    else:
+        (caddy.top / "run/started").unlink()
+    assert load.load(for_site=True) == "restart"
+    assert caddy.done == ["daemon-reload", "enable", "restart"]
+
+
 def test_what_caddy_does_not_load_is_taken_back(caddy):
     kept = caddy.keep()
     caddy.fails["reload"] = "Job for caddy.service failed"
