@@ -8,13 +8,14 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from pergola.errors import PergolaError
-from pergola.system import Done, attempt, checked, run, show, systemctl
+from pergola.system import Done, attempt, checked, run, show, systemctl, write
 
 FOLDER = Path("/etc/caddy")
 ACCOUNT = "caddy"
@@ -129,14 +130,10 @@ def take_back(kept: Path) -> None:
     except FileNotFoundError:
         return
     for number, one in enumerate(index):
-        path = Path(one["path"])
+        path, copy = Path(one["path"]), kept / str(number)
         if one["there"]:
-            # It lies on another file system.
-            beside = path.with_name(f".{path.name}.back")
-            shutil.copy2(kept / str(number), beside)
-            status = (kept / str(number)).stat()
-            os.chown(beside, status.st_uid, status.st_gid)
-            beside.replace(path)
+            mode = stat.S_IMODE(copy.stat().st_mode)
+            write(path, copy.read_bytes(), mode, owner=copy.owner(), group=copy.group())
         else:
             path.unlink(missing_ok=True)
     shutil.rmtree(kept)
