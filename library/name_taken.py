@@ -33,6 +33,15 @@ QUERY = (
 )
 
 
+# What only Pergola makes, and a rebuild of the server brings back before any deploy does: the
+# application's database, its owner of the same name, and the role of its readers.
+RESTORED = (
+    "select 1 from pg_database d join pg_roles o on o.oid = d.datdba "
+    "where d.datname = '{name}' and o.rolname = '{name}' and exists "
+    "(select 1 from pg_roles where rolname = '{name}_read')"
+)
+
+
 def is_ours(name: str, root: Path = Path("/")) -> bool:
     """Whether Pergola has made an application of this name here, or was about to."""
     with contextlib.suppress(OSError):
@@ -103,7 +112,8 @@ def taken(name: str) -> list[str]:
     roles = ", ".join(f"'{name}{ending}'" for ending in ROLES)
     query = QUERY.format(name=name, roles=roles)
     # No answer: no PostgreSQL runs here.
-    psql = said_by("runuser", "-u", "postgres", "--", "psql", "-XAtqc", query)
+    ask = ("runuser", "-u", "postgres", "--", "psql", "-XAtqc")
+    psql = [] if said_by(*ask, RESTORED.format(name=name)) else said_by(*ask, query)
     return [*found, *units(listed, name), *files(name), *(f"PostgreSQL's {line}" for line in psql)]
 
 

@@ -28,8 +28,8 @@ from pergola_control.settings.specs import Spec, options_of
 
 # Where a setting that is missing goes, below the inventory.
 NEW_FILE = "group_vars/servers/settings.yml"
-# How the settings of an application begin; all others are those of its server.
-OF_APPLICATION = ("app_", "release_")
+# How the settings of a server begin.
+OF_SERVER = ("base_", "postgresql_", "backup_", "caddy_", "monitoring_", "upgrade_", "uv_")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Check:
         problems = [
             Problem(name, says, spec)
             for name, spec in self.specs.items()
-            if not name.startswith(OF_APPLICATION)
+            if name.startswith(OF_SERVER)
             and name in self.variables
             and files.place(name, self.host)
         ]

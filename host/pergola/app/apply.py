@@ -1,6 +1,7 @@
 """Apply an application's settings to this server; its releases come afterwards."""
 
 import contextlib
+import fcntl
 import os
 import stat
 import time
@@ -12,11 +13,12 @@ from pergola.app import postgresql
 from pergola.app.order import Order
 from pergola.database import server as servers
 from pergola.database.restart import Restarted
-from pergola.postgres import Cluster
+from pergola.errors import PergolaError
 from pergola.system import run
 from pergola.web import load
 
 COUNT_SECONDS = 10
+LOCK = Path("/run/pergola/applying")
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,31 @@ class Applied:
 def apply(order: Order, kept: Path | None = None) -> Applied:
     """Have all of it in force. `kept`: where the files are that this run has replaced."""
     made = accounts(order.app)
-    restarted = None
-    if order.has_database:
-        server = servers.noted()
-        more, restarted = postgresql.apply(order, server, Cluster(server.version))
-        made += more
-    web = load.load(kept, for_site=True)
+    with alone():
+        restarted = None
+        try:
+            if order.has_database:
+                server = servers.noted()
+                more, restarted = postgresql.apply(order, server, postgresql.of_server(server))
+                made += more
+            postgresql.note(order)
+        except PergolaError:
+            # Nobody's next reload must put a site into force that this run did not get to.
+            if kept is not None:
+                load.take_back(kept, load.FOLDER)
+            raise
+        web = load.load(kept, for_site=True)
     changed = bool(made or restarted or web)
     return Applied(changed, made, restarted, web, counted(map(Path, order.files)))
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other application's settings are applied here: what all need is added up."""
+    LOCK.parent.mkdir(mode=0o755, exist_ok=True)
+    with LOCK.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def accounts(app: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pergola.app import postgresql
 from pergola.app.order import Order
@@ -9,9 +10,13 @@ from pergola.database import extensions, shared
 from pergola.database import server as servers
 from pergola.database.server import Noted
 from pergola.database.shared import Changes
+from pergola.errors import PergolaError
 from pergola.postgres import Cluster
 from pergola.web import site
 from pergola.web.site import Site
+
+# What role caddy of this Pergola has written.
+PROVISIONED = Path("/etc/caddy/authority")
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,8 @@ class Look:
     """The answer.
 
     `wrong`: why it cannot be, a sentence each. `install`: packages. `restart`: what PostgreSQL
-    restarts for. `makes`: what is missing of databases, in words. `provisioned`: by anybody.
+    restarts for. `makes`: what is missing of databases, in words. `provisioned`: by this Pergola,
+    or a newer one that reads the same.
     """
 
     site: Site
@@ -32,17 +38,22 @@ class Look:
 
 def look(order: Order) -> Look:
     found = site.look(order.app, order.domains[0])
-    server = servers.NOTED.read(servers.FILE) if order.has_database else None
     packages = extensions.missing(order.packages)
     wrong = [*alike_names(order)]
-    if server is None:
-        provisioned = bool(found.version) and not order.has_database
+    provisioned = bool(found.version) and PROVISIONED.exists()
+    if not order.has_database:
         return Look(found, provisioned, wrong=wrong, install=packages)
-    cluster = Cluster(server.version)
+    server = servers.NOTED.read(servers.FILE)
+    if server is None or not server.least:
+        return Look(found, provisioned=False, wrong=wrong, install=packages)
+    try:
+        cluster = postgresql.of_server(server)
+    except PergolaError as error:
+        return Look(found, provisioned, wrong=[*wrong, f"{error.reason}. {error.hint}"])
     wrong += postgresql.wrong(order, server, cluster)
     return Look(
         site=found,
-        provisioned=bool(found.version),
+        provisioned=provisioned,
         wrong=wrong,
         install=[*packages, *postgresql.packages(order, server)],
         restart={} if wrong else restarts(order, server, cluster),

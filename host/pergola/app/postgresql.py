@@ -9,7 +9,7 @@ from pergola.database.needs import NEED, Need
 from pergola.database.restart import Restarted
 from pergola.database.server import Noted
 from pergola.errors import PergolaError
-from pergola.postgres import Cluster
+from pergola.postgres import Cluster, serving
 
 
 def with_need(order: Order) -> dict[str, Need]:
@@ -24,8 +24,27 @@ def own(order: Order, server: Noted) -> list[Database]:
 
 
 def others(order: Order) -> set[str]:
-    """The names of the server's other applications, as PostgreSQL knows them."""
-    return needs.noted().keys() - {order.app}
+    """The databases and roles of the server's other applications."""
+    rest = {name: need for name, need in needs.noted().items() if name != order.app}
+    every = [one for need in rest.values() for one in need.databases]
+    return {*rest, *(one.name for one in every), *(one.owner for one in every)}
+
+
+def before(order: Order) -> Need:
+    """What an earlier deploy has noted of it."""
+    return needs.noted().get(order.app, Need())
+
+
+def of_server(server: Noted) -> Cluster:
+    """The cluster that applications reach; PergolaError while an upgrade of it is not finished."""
+    now = serving()
+    if now is not None and now.version != server.version:
+        raise PergolaError(
+            f"PostgreSQL {now.version} serves, and the server was set up for {server.version}: an "
+            "upgrade was not finished",
+            hint="run upgrade.yml again, or provision.yml, with the inventory of the server",
+        )
+    return Cluster(server.version)
 
 
 def packages(order: Order, server: Noted) -> list[str]:
@@ -50,41 +69,58 @@ def wrong(order: Order, server: Noted, cluster: Cluster) -> Iterator[str]:
     if not cluster.is_in_service():
         return
     found = state.of_server(cluster)
-    yield from databases.taken(order.databases, found, others(order))
+    mine = {one.name for one in before(order).databases}
+    yield from databases.taken(order.databases, found, mine, others(order))
     yield from databases.lacking(cluster, order.databases, found, coming=extensions.SPECIAL)
 
 
 def apply(order: Order, server: Noted, cluster: Cluster) -> tuple[list[str], Restarted | None]:
-    """Have the server serve it; what was made, in words, and the restart that it took."""
-    need = with_need(order)[order.app]
-    path = needs.path_of(order.app)
-    if NEED.read(path) != need:
-        NEED.write(path, need)
-    shared.settle(cluster, shared.wanted(cluster, server, needs.noted(), lowers=False))
+    """Have the server serve it; what was made, in words, and the restart that it took.
+
+    A restart that fails, or that an application's requests cannot wait for, leaves PostgreSQL as it
+    was, and nothing that would want it again.
+    """
+    had = shared.written(cluster)
     restarted = None
+    shared.settle(cluster, shared.wanted(cluster, server, with_need(order), lowers=False))
     found = restart.read_again(cluster)
     if found.pending or not found.running:
-        restarted = restart.restart(cluster)
-    return databases.bring(cluster, own(order, server), False, others(order)), restarted
+        try:
+            restarted = restart.restart(cluster)
+        except PergolaError:
+            shared.settle(cluster, had)
+            restart.read_again(cluster)
+            if found.running and not cluster.is_in_service():
+                cluster.start()
+            raise
+    note(order)
+    return databases.bring(cluster, own(order, server), False), restarted
+
+
+def note(order: Order) -> None:
+    """Note what it needs, for the server's other applications and its next deploy."""
+    need, path = with_need(order)[order.app], needs.path_of(order.app)
+    if NEED.read(path) != need:
+        NEED.write(path, need)
 
 
 def makes(order: Order, server: Noted, cluster: Cluster) -> list[str]:
     """What `apply` would make, in words."""
     if not cluster.is_in_service():
         return [f"database {one.name}" for one in order.databases]
-    return databases.bring(cluster, own(order, server), True, others(order))
+    return databases.bring(cluster, own(order, server), True)
 
 
 def alike(order: Order) -> str:
     """Another inventory's application of this name, in words; empty: there is none."""
-    before = needs.noted().get(order.app, Need())
-    if order.takes_over or not before.identity or before.identity == order.identity:
+    there = before(order)
+    if order.takes_over or not there.identity or there.identity == order.identity:
         return ""
-    if set(before.domains) & set(order.domains):
+    if set(there.domains) & set(order.domains):
         return ""
     return (
-        f"an application {order.app} is here already, of another inventory ({before.identity}): it "
-        f"answers to {', '.join(before.domains)}, and this one would take its place, database and "
+        f"an application {order.app} is here already, of another inventory ({there.identity}): it "
+        f"answers to {', '.join(there.domains)}, and this one would take its place, database and "
         "all. Choose another app_name; where it is the same application with another domain: "
         "-e preflight_takes_over=true"
     )

@@ -22,7 +22,6 @@ def parser() -> argparse.ArgumentParser:
     verbs = main.add_subparsers(dest="verb", required=True, metavar="VERB")
     check = verbs.add_parser("check", help="whether the server would start with its settings")
     check.add_argument("file", nargs="?", type=Path, help="instead of conf.d/pergola.conf")
-    check.add_argument("--coming", default="", help="libraries that are installed afterwards")
     check.add_argument("--set-in", default="", help="where a person corrects what is refused")
     reload = verbs.add_parser("reload", help="read changed settings; say which need a restart")
     reload.add_argument("--only-look", action="store_true", help="change nothing")
@@ -39,7 +38,7 @@ def do(server: Cluster, options: argparse.Namespace) -> object:
         if options.file:
             # Alone: what applications need beyond it might hide what is wrong with it.
             files = {"pergola.conf": options.file.read_text(), needs.FILE: ""}
-        settings.check(server, files, options.coming.split(","), options.set_in)
+        settings.check(server, files, options.set_in)
         return {"changed": False}
     if options.verb == "reload":
         return restart.reload(server, options.only_look)

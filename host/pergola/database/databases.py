@@ -212,17 +212,10 @@ def unavailable(wanted: list[Database], available: Iterable[str]) -> set[str]:
     return {name for one in wanted for name in one.extensions} - set(available)
 
 
-def bring(
-    server: Cluster, wanted: list[Database], only_look: bool, of_others: Container[str] = ()
-) -> list[str]:
-    """Make the databases as wanted; what was missing, in words.
-
-    `of_others`: other applications of the server, whose databases and roles stay theirs.
-    """
+def bring(server: Cluster, wanted: list[Database], only_look: bool) -> list[str]:
+    """Make the databases as wanted; what was missing, in words."""
     found = state.of_server(server)
-    if wrong := [*taken(wanted, found, of_others), *lacking(server, wanted, found)]:
-        if only_look:
-            return []
+    if not only_look and (wrong := [*lacking(server, wanted, found)]):
         raise PergolaError("; ".join(wrong))
     steps = [*quiet_steps(found), *server_steps(wanted, found)]
     roles = {*found.roles, *(f"{one.name}_write" for one in wanted if one.writers)}
@@ -237,14 +230,23 @@ def bring(
     return [one.says for one in steps if one.says]
 
 
-def taken(wanted: list[Database], found: ServerState, of_others: Container[str]) -> Iterator[str]:
-    """Why a database that is wanted is another application's already."""
+def taken(
+    wanted: list[Database], found: ServerState, own: Container[str], of_others: Container[str]
+) -> Iterator[str]:
+    """Why a database cannot be the application's.
+
+    `own`: databases that it has had before. `of_others`: databases and roles of other applications.
+    """
     for one in wanted:
-        there = found.databases.get(one.name)
-        if there and there.owner != one.owner and there.owner in of_others:
-            yield f"app_databases: the database {one.name} is the application {there.owner}'s"
-        elif one.owner in of_others:
-            yield f"app_databases: {one.owner}, the owner of {one.name}, is another application"
+        there, owner = found.databases.get(one.name), found.roles.get(one.owner)
+        if one.name in (*SERVERS_OWN, "template0"):
+            yield f"app_databases: {one.name} is the server's own database"
+        elif one.name in of_others or one.owner in of_others:
+            yield f"app_databases: {one.name} or its owner, {one.owner}, is another application's"
+        elif owner and owner.powers and one.name not in own:
+            yield f"app_databases: {one.owner}, the owner of {one.name}, may do more than own it"
+        elif there and there.owner != one.owner and one.name not in own:
+            yield f"app_databases: there is a database {one.name} already, which {there.owner} owns"
 
 
 def lacking(

@@ -14,7 +14,7 @@ from pergola.documents import Form
 from pergola.errors import PergolaError
 
 FOLDER = Path("/etc/pergola/applications")
-ENDING = ".fact"  # what Ansible's `setup` reads, for the packages of extensions
+ENDING = ".fact"  # role preflight reads them, for connections and packages of extensions
 FILE = "pergola_applications.conf"
 HEAD = "# Written by Pergola: what the applications of this server need beyond pergola.conf.\n"
 USUAL_CONNECTIONS = 100  # for which the server's own work_mem is

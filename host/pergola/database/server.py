@@ -15,7 +15,8 @@ class Noted:
     """The server as the inventory that provisions it has set it.
 
     `version`: of the cluster that applications use. `connections`: as set; 0: as many as the
-    applications need beside `other_connections`, and at least `least`. `work_mb`: megabytes that
+    applications need beside `other_connections`, and at least `least`, which is 0 where an earlier
+    Pergola has noted it. `work_mb`: megabytes that
     all connections share for sorts and hashes. `own`: the names in postgresql_settings. `readers`:
     who may read every application's databases.
     """
@@ -23,7 +24,7 @@ class Noted:
     version: int
     connections: int = 0
     other_connections: int = 20
-    least: int = 100
+    least: int = 0
     work_mb: int = 0
     own: list[str] = field(default_factory=list)
     readers: list[str] = field(default_factory=list)

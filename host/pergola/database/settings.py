@@ -3,7 +3,7 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from pergola.errors import PergolaError
@@ -21,17 +21,11 @@ OUR_LINE = re.compile(r"^(\w[\w.]*) = .*# (?:from )?postgresql_settings", re.MUL
 LIBRARIES = re.compile(r"^shared_preload_libraries = '([^']*)'", re.MULTILINE)
 
 
-def check(
-    server: Cluster,
-    files: Mapping[str, str] | None = None,
-    coming: Container[str] = (),
-    set_in: str = "",
-) -> None:
+def check(server: Cluster, files: Mapping[str, str] | None = None, set_in: str = "") -> None:
     """Refuse settings with which the server would not start; PergolaError says which and why.
 
     `files`: what shall stand in files of conf.d, by their names; the others are as they are.
-    `coming` are libraries whose packages this run installs, `set_in` is where a person fixes
-    settings. Without a server there is nothing to check with.
+    `set_in` is where a person fixes settings. Without a server there is nothing to check with.
     """
     control = server.data / "global/pg_control"
     program = Path(server.program("postgres"))
@@ -39,7 +33,8 @@ def check(
         return
     with tempfile.TemporaryDirectory(prefix="pergola-", dir="/run") as name:
         place = Path(name)
-        shutil.copytree(server.configuration, place / "config")
+        # The directory is PostgreSQL's: a link in it could lead to what only root may read.
+        shutil.copytree(server.configuration, place / "config", ignore=links)
         for file, content in (files or {}).items():
             (place / "config/conf.d" / file).write_text(content)
         # It reads no more of the data than this.
@@ -52,8 +47,7 @@ def check(
             path.chmod(0o700)
         text = written(place / "config/conf.d")
         wanted = [f"-cdata_directory={place}/data"]
-        there = [lib for lib in libraries(text) if lib.strip() not in coming]
-        wanted.append(f"-cshared_preload_libraries={','.join(there)}")
+        wanted.append(f"-cshared_preload_libraries={','.join(libraries(text))}")
         done = attempt(
             program,
             *("-D", f"{place}/data", f"--config-file={place}/config/postgresql.conf"),
@@ -68,6 +62,10 @@ def check(
             "\n".join(wrong_lines(done.stderr, text)) or last_lines(done.stderr),
             hint=f"correct postgresql_settings in {set_in}" if set_in else "",
         )
+
+
+def links(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if (Path(folder) / name).is_symlink()]
 
 
 def written(folder: Path, instead: Mapping[str, str] | None = None) -> str:

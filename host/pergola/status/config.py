@@ -128,4 +128,8 @@ def read(folder: Path = CONFIG) -> Config:
     try:
         return merged(filter(None, map(PART.read, sorted(folder.glob("*.json")))))
     except PergolaError as error:
-        raise PergolaError(error.reason, error.evidence, hint="run site.yml again") from None
+        raise PergolaError(
+            error.reason,
+            error.evidence,
+            hint="run site.yml again, or deploy.yml where the file is an application's",
+        ) from None

@@ -1,8 +1,7 @@
 """The files that applications write, which are in no backup: how many there are, and their size.
 
 A fact for people, counted when somebody asks and not at the timer's looks: it is no finding, so it
-makes no status red and sends no message. Runs of site.yml count the same (role app,
-__app_files_counted).
+makes no status red and sends no message. Deploys count the same (app/apply.py).
 """
 
 import subprocess

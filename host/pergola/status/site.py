@@ -40,7 +40,7 @@ def of_visitor(app: Application, answer: Answer) -> tuple[str, str]:
     if status == ELSEWHERE:
         return CRITICAL, (
             f"DOWN: Caddy has no site of that name{text}: /etc/caddy/{app.app}.caddy is missing or "
-            "not loaded; run site.yml"
+            "not loaded; run deploy.yml"
         )
     if status >= BROKEN:
         return CRITICAL, f"GET {url} answers {status}{text}; {see(app)}"
@@ -102,10 +102,10 @@ def not_accepted(app: Application, tls: Tls, visited: bool) -> tuple[str, str]:
     if app.certificates == "internal":
         return WARNING, (
             f"{says}. It is set so (app_certificates: internal); set auto, or acme behind a load "
-            "balancer, and run site.yml"
+            "balancer, and run deploy.yml"
         )
     if app.certificates == "auto" and not visited:
-        return WARNING, f"{says}. The name does not point here yet; then run site.yml"
+        return WARNING, f"{says}. The name does not point here yet; then run deploy.yml"
     return CRITICAL, f"{says}; see `journalctl -u caddy | grep -i -e obtain -e renew`"
 
 

@@ -87,7 +87,7 @@ def load(kept: Path | None = None, for_site: bool = False) -> Stale:
         take(needed)
     except PergolaError as error:
         if kept is not None:
-            take_back(kept)
+            take_back(kept, FOLDER if for_site else None)
         # After a refused reload systemd may wait for its answer for ever; a restart ends that.
         if kept is not None and not is_settled():
             take("restart")
@@ -123,14 +123,19 @@ def is_settled() -> bool:
     return show(UNIT, "ActiveState") == "active"
 
 
-def take_back(kept: Path) -> None:
-    """Put back what was replaced, and forget it; nothing where nothing was."""
+def take_back(kept: Path, within: Path | None = None) -> None:
+    """Put back what was replaced, and forget it; nothing where nothing was.
+
+    `within`: of this directory alone; what else an application has stays for its next deploy.
+    """
     try:
         index = json.loads((kept / "index.json").read_text())
     except FileNotFoundError:
         return
     for number, one in enumerate(index):
         path, copy = Path(one["path"]), kept / str(number)
+        if within is not None and not path.is_relative_to(within):
+            continue
         if one["there"]:
             mode = stat.S_IMODE(copy.stat().st_mode)
             write(path, copy.read_bytes(), mode, owner=copy.owner(), group=copy.group())
