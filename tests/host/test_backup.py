@@ -117,7 +117,7 @@ def test_a_good_job_is_recorded_with_its_time(state):
 
 @pytest.mark.parametrize("name", ["a'b", "x" * 64, "two words", "ä"])
 def test_a_point_has_a_plain_name(name, settings):
-    with pytest.raises(PergolaError, match="no name of a point"):
+    with pytest.raises(PergolaError, match="is not a point's name"):
         points.make_point(settings, name)
 
 

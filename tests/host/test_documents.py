@@ -53,7 +53,7 @@ def test_what_a_form_did_not_have_gets_its_default_and_what_is_unknown_is_passed
     ("text", "why"),
     [
         ('{"name": "a", "state": "o', "cannot be read"),
-        ('["a"]', "is no JSON object"),
+        ('["a"]', "it is not a JSON object"),
         ("{}", "it lacks name"),
         ('{"name": 1}', "name cannot be read: str is wanted, and it is 1"),
         ('{"name": "a", "limit": "3"}', "limit cannot be read"),

@@ -655,14 +655,17 @@ def test_an_address_that_refuses_is_tried_again_and_its_secret_is_in_no_error(we
     ("role", "variable", "told"),
     [
         ("monitoring", "__monitoring_packages", "monitoring_notify_urls"),
-        ("app", "__app_order", "app_notify_urls"),
+        # Deploys tell these themselves, also where the server tells others.
+        ("app", "__app_order", "release_notify_urls"),
     ],
 )
 def test_apprise_comes_to_servers_whose_addresses_need_it(role, variable, told, urls, packages):
     """Those of the server, and those of an application, which its deploys bring."""
     said = yaml.safe_load((PROJECT / f"roles/{role}/vars/main.yml").read_text())[variable]
     text = trust_as_template(said if isinstance(said, str) else said["packages"])
-    values = {"__monitoring_wanted": [], told: urls}
+    wiring = yaml.safe_load((PROJECT / "group_vars/all/wiring.yml").read_text())
+    needs = trust_as_template(wiring["app_needs_apprise"])
+    values = {"__monitoring_wanted": [], "app_needs_apprise": needs, told: urls}
     assert Templar(DataLoader(), values).template(text) == packages
 
 

@@ -130,16 +130,18 @@ def test_health_is_asked_apart_from_the_site(host):
     assert 'r2 in slot green, GET /readyz: 500 {"pool": "exhausted"}' in host.says(HEALTH)
 
 
-def test_no_heartbeat_for_a_site_that_is_down(host):
+def test_no_heartbeat_at_all_for_a_site_that_is_down(host):
+    """Whoever waits for one waits for the server, with all that it serves."""
     parts = [
-        {"heartbeat": "one", "site": {"app": "probe", "domain": APP["domain"]}},
-        {"heartbeat": "two", "site": {"app": "probe", "domain": "other.example.org"}},
+        {"heartbeat": "one"},
+        {"heartbeat": "two", "site": {"app": "other", "domain": "other.example.org"}},
+        {"site": {"app": "probe", "domain": APP["domain"]}},
     ]
     beats = config.merged(converted(parts, list[Part], "parts")).beats
     assert timer.due(beats, host.known.reported) == ["one", "two"]
     host.seen["asked"]["site probe"] = {"error": "Connection refused"}
     twice(host)
-    assert timer.due(beats, host.known.reported) == ["two"]
+    assert timer.due(beats, host.known.reported) == []
 
 
 def test_a_warning_that_is_accepted_is_none_and_stays_in_sight_a_critical_is_told():

@@ -3,6 +3,8 @@
 import json
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -247,7 +249,8 @@ def test_a_repository_that_the_server_has_already_is_not_added_again(tmp_path, l
     tasks = yaml.safe_load((PROJECT / "roles/base/tasks/repositories.yml").read_text())
     look = next(task for task in tasks if "ansible.builtin.find" in task)["ansible.builtin.find"]
     arguments = {**look, "contains": made.template(look["contains"]), "paths": str(tmp_path)}
-    command = ["ansible", "localhost", "-m", "ansible.builtin.find", "-a", json.dumps(arguments)]
+    ansible = Path(sys.executable).with_name("ansible")
+    command = [ansible, "localhost", "-m", "ansible.builtin.find", "-a", json.dumps(arguments)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     matched = int(re.search(r"\"?matched\"?: (\d+)", done.stdout)[1])
     result = {"item": made.variables["item"], "matched": matched}

@@ -373,19 +373,32 @@ def test_a_site_is_as_the_applications_settings_say():
 
 def test_the_authority_is_the_servers_for_all_sites():
     host = Host(SYSTEMS["noble"])
-    assert "cert_issuer" not in host.file("caddy", "Caddyfile.j2")
+    assert "issuer" not in host.file("caddy", "authority.j2"), "Caddy's own authorities"
     host = Host(
-        SYSTEMS["noble"], caddy_email="you@example.org", caddy_acme_directory="https://ca/dir"
+        SYSTEMS["noble"],
+        app_certificates="acme",
+        caddy_email="you@example.org",
+        caddy_acme_directory="https://ca/dir",
     )
     (issuer,) = re.findall(
-        r"^\tcert_issuer acme \{\n(.*?)^\t\}", host.file("caddy", "Caddyfile.j2"), re.M | re.S
+        r"^tls \{\n\tissuer acme \{\n(.*?)^\t\}\n\}",
+        host.file("caddy", "authority.j2"),
+        re.M | re.S,
     )
     assert issuer.split() == ["dir", "https://ca/dir", "email", "you@example.org"]
-    assert "email" not in host.file("app", "site.caddy.j2")
+    site = host.file("app", "site.caddy.j2")
+    assert "import /etc/caddy/authority*" in site
+    assert "email" not in site
+
+
+def test_a_site_with_a_certificate_of_caddys_own_asks_no_authority():
+    site = Host(SYSTEMS["noble"], app_certificates="internal").file("app", "site.caddy.j2")
+    assert "tls internal" in site
+    assert "/etc/caddy/authority" not in site
 
 
 def test_the_monitoring_looks_at_a_site_as_its_deploys_say():
-    """Who is told of a second application beside those whom the server tells."""
+    """Who is told of its deploys is told of its server, unless that names others."""
     settings = {"app_certificates": "internal", "app_writable_paths": ["/var/lib/more"]}
     host = Host(SYSTEMS["noble"], release_notify_urls=["https://a"], **settings)
     watched = host("__app_watched")
@@ -397,11 +410,20 @@ def test_the_monitoring_looks_at_a_site_as_its_deploys_say():
         "addresses": ["web1"],
         "files": ["/var/lib/notes", "/var/lib/more"],
     }
-    assert watched["urls"] == []
-    assert host("__monitoring_config")["urls"] == ["https://a"]
+    assert watched["urls"] == ["https://a"]
+    assert host("__monitoring_config")["urls"] == []
     assert "site" not in host("__monitoring_config")
     host.variables["__preflight_checkout"] = {"owner": "shop"}
     assert host("__app_watched")["urls"] == ["https://a"]
+    host.variables["monitoring_notify_urls"] = ["https://b"]
+    assert host("__app_watched")["urls"] == []
+    assert host("__monitoring_config")["urls"] == ["https://b"]
+
+
+def test_a_server_without_an_application_tells_whom_deploys_tell():
+    host = Host(SYSTEMS["noble"], release_notify_urls=["https://a"])
+    host.variables["group_names"] = ["db", "servers"]
+    assert host("__monitoring_config")["urls"] == ["https://a"]
 
 
 def test_a_sandbox_directive_is_relaxed_by_its_name():
