@@ -44,14 +44,19 @@ class Host:
         self.top, self.done = top, []
         self.runs, self.pending = True, {}
         self.in_force = {"max_connections": "250", "shared_preload_libraries": ""}
-        self.databases = {}
+        self.databases, self.roles = {}, {}
         self.available = ["pg_trgm"]
         self.installed = set()
         self.known = {"apprise", "postgresql-17-cron", "postgresql-17-pgvector"}
 
     def state(self, *_):
         there = {name: {"owner": owner, "granted": []} for name, owner in self.databases.items()}
-        found = {"databases": there, "roles": {}, "members": [], "available": self.available}
+        found = {
+            "databases": there,
+            "roles": self.roles,
+            "members": [],
+            "available": self.available,
+        }
         return converted(found, state.ServerState, "the server")
 
     def attempt(self, program, *words, **_):
@@ -62,7 +67,7 @@ class Host:
             said = f"{package}:\n  Candidate: {'1' if package in self.known else '(none)'}\n"
         return subprocess.CompletedProcess(words, 0, said, "")
 
-    def bring(self, _, wanted, only_look, others):
+    def bring(self, _, wanted, only_look):
         """The databases that are missing, as databases.bring says them."""
         if not only_look:
             self.done.append("databases")
@@ -114,12 +119,15 @@ def host(tmp_path, monkeypatch):
         (restart, "restart", found.restart),
         (apply, "Path", lambda path: found.passwd if path == "/etc/passwd" else Path(path)),
         (apply, "run", found.run),
+        (apply, "LOCK", tmp_path / "applying"),
         (apply.load, "load", found.load),
+        (look, "PROVISIONED", tmp_path / "authority"),
         (look.site, "look", lambda *_: Site("2.6.2", ["192.0.2.10"])),
         (look.site, "taken", lambda *_: []),
     ):
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(postgresql.databases, "bring", found.bring)
+    (tmp_path / "authority").touch()
     servers.NOTED.write(servers.FILE, servers.Noted(17, least=250, work_mb=3000))
     (Cluster(17).conf_d).mkdir(parents=True)
     (Cluster(17).configuration / "postgresql.conf").touch()
@@ -155,8 +163,15 @@ def test_a_bare_host_is_not_provisioned(host, monkeypatch):
     assert not look.look(NOTES).provisioned, "it has no PostgreSQL"
     without = order(has_database=False, databases=[])
     assert look.look(without).provisioned
+    look.PROVISIONED.unlink()
+    assert not look.look(without).provisioned, "its Caddy is somebody else's"
+    look.PROVISIONED.touch()
     monkeypatch.setattr(look.site, "look", lambda *_: Site())
     assert not look.look(without).provisioned, "it has no Caddy"
+
+
+def test_what_only_an_earlier_pergola_has_provisioned_is_not_provisioned(host):
+    """Its notes do not say who may read databases: they would be shut out."""
     servers.NOTED.write(servers.FILE, servers.Noted(17))
     assert not look.look(NOTES).provisioned
 
@@ -206,10 +221,46 @@ def test_a_database_of_another_application_is_told(host):
     host.databases["shop"] = "shop"
     found = look.look(order(databases=[Database("shop", "notes"), Database("notes", "shop")]))
     assert found.wrong == [
-        "app_databases: the database shop is the application shop's",
-        "app_databases: shop, the owner of notes, is another application",
+        "app_databases: shop or its owner, notes, is another application's",
+        "app_databases: notes or its owner, shop, is another application's",
     ]
     assert found.makes == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        (Database("postgres", "notes"), "postgres is the server's own database"),
+        (Database("template0", "notes"), "template0 is the server's own database"),
+        (Database("reports", "notes"), "there is a database reports already, which rep owns"),
+        (Database("notes", "postgres"), "postgres, the owner of notes, may do more than own it"),
+        (Database("theirs", "notes"), "theirs or its owner, notes, is another application's"),
+    ],
+)
+def test_a_database_that_is_not_the_applications_is_not_taken(host, wanted, says):
+    needs.NEED.write(needs.path_of("shop"), Need(60, databases=[Database("theirs", "them")]))
+    host.databases["reports"] = "rep"
+    host.roles["postgres"] = {"login": True, "powers": True}
+    (said,) = look.look(order(databases=[wanted])).wrong
+    assert said == f"app_databases: {says}"
+
+
+def test_a_database_that_the_application_has_had_may_get_another_owner(host):
+    needs.NEED.write(needs.path_of("notes"), Need(60, databases=[Database("notes", "old")]))
+    host.databases["notes"] = "old"
+    assert look.look(NOTES).wrong == []
+
+
+def test_an_upgrade_of_postgresql_that_was_not_finished_is_told(host):
+    """The way back lies stopped on another port: nothing must start it."""
+    (Cluster(17).configuration / "postgresql.conf").write_text("port = 5433\n")
+    Cluster(18).configuration.mkdir(parents=True)
+    (Cluster(18).configuration / "postgresql.conf").touch()
+    (said,) = look.look(NOTES).wrong
+    assert "PostgreSQL 18 serves, and the server was set up for 17" in said
+    with pytest.raises(PergolaError, match="an upgrade was not finished"):
+        apply.apply(NOTES)
+    assert "restart" not in host.done
 
 
 def test_packages_are_told_and_one_that_there_is_not_is_refused(host):
@@ -248,7 +299,7 @@ def test_a_restart_is_foreseen(host):
 
 
 def test_a_server_that_is_set_to_fewer_connections_is_told_with_the_sum(host):
-    servers.NOTED.write(servers.FILE, servers.Noted(17, connections=70))
+    servers.NOTED.write(servers.FILE, servers.Noted(17, least=250, connections=70))
     found = look.look(NOTES)
     (said,) = found.wrong
     assert "postgresql_max_connections 70 is too small: 60 for notes + 20 for backups" in said
@@ -271,6 +322,25 @@ def test_all_of_it_comes_into_force_in_its_order(host):
     assert answer.restarted == Restarted(1.5, {})
     assert needs.noted() == {"notes": order(connections=300).need(Need())}
     assert "max_connections = 320" in shared.written(Cluster(17))
+
+
+def test_a_restart_that_fails_leaves_nothing_that_would_want_it_again(host, monkeypatch):
+    kept = host.top / "kept"
+    backs = []
+
+    def restart_fails(_):
+        raise PergolaError("requests would fail, as they cannot be held: shop; not restarted")
+
+    monkeypatch.setattr(restart, "restart", restart_fails)
+    monkeypatch.setattr(apply.load, "take_back", lambda *what: backs.append(what))
+    host.pending = {"max_connections": ("250", "320")}
+    with pytest.raises(PergolaError, match="cannot be held: shop"):
+        apply.apply(order(connections=300), kept)
+    assert shared.written(Cluster(17)) == ""
+    assert needs.noted() == {}
+    assert backs == [(kept, apply.load.FOLDER)]
+    assert "databases" not in host.done
+    assert not [what for what in host.done if what.startswith("Caddy")]
 
 
 def test_the_same_again_changes_nothing(host):
@@ -299,7 +369,7 @@ def test_one_without_a_database_has_no_part_of_postgresql(host):
     servers.FILE.unlink()
     apply.apply(order(has_database=False, databases=[]))
     assert host.done == ["systemd-sysusers", "systemd-tmpfiles", "Caddy, None"]
-    assert not needs.FOLDER.exists()
+    assert needs.noted()["notes"].domains == ["notes.example.org"], "whose it is"
 
 
 def test_a_library_stays_loaded_when_its_extension_is_taken_from_the_list(host):

@@ -56,7 +56,7 @@ def test_site_as_it_would_be_run_shows_none(run, with_secrets):
     done = run("site.yml", "--check", "--diff", "-e", with_secrets)
     assert done.returncode == 0, done.stdout[-3000:]
     # What is shown is the real thing: files would change, and say how.
-    assert "what it watches and its timer" in done.stdout
+    assert "monitoring and restore checks" in done.stdout
     assert not shown(done)
 
 

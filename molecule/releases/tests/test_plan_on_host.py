@@ -37,13 +37,18 @@ def plan(playbook, probe):
 
 
 @pytest.fixture(scope="module")
-def live(probe, server, deploy, environment):
+def live(probe, server, deploy, playbook, environment):
     """A release with a process and a variable, which the next one has not."""
     probe.reset()
     probe.commit("note", "before the plan", "The release before")
     deploy(**environment(PROBE_OLD="1"), app_processes=[PROCESS])
+    # What it needs of the server as well, as the other tests' deploys do not.
+    done = playbook("playbooks/deploy.yml", "--tags=app", app_processes=[PROCESS])
+    assert done.returncode == 0, done.stdout
     server.comes_to_rest()
-    return server.live()
+    yield server.live()
+    done = playbook("playbooks/deploy.yml", "--tags=app")
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.fixture(scope="module")
