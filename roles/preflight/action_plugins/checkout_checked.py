@@ -92,7 +92,9 @@ class ActionModule(ActionBase):
             self._display.warning(says)
         before = owner(text)
         now = self.owned(host, before)
-        differs = checkout != there or now != before
+        # A deploy to a server that nobody has provisioned is refused later on, and changes nothing.
+        known = bool(text.strip()) or bool(self._task.args.get("provisions"))
+        differs = known and (checkout != there or now != before)
         if differs:
             text = written(checkout, who(self._loader.get_basedir(), os.environ), now)
         return {**result, "changed": False, "file": text, "differs": differs, "owner": now}
