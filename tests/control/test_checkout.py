@@ -188,7 +188,8 @@ def test_every_playbook_looks_at_the_checkout_first():
         assert first["tags"] == ["always"], path
         assert "when" not in first, path
     tasks = yaml.safe_load((ROOT / "roles/preflight/tasks/main.yml").read_text())
-    files = [task.get("ansible.builtin.import_tasks") for task in tasks]
+    names = ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks")
+    files = [next((task[name] for name in names if name in task), "") for task in tasks]
     # Settings and source are looked at before any contact, everything else after it.
     assert files[:3] == ["settings.yml", "source.yml", "checkout.yml"]
     assert "when" not in tasks[2]
