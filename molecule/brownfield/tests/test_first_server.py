@@ -88,7 +88,7 @@ def test_each_is_named_with_who_it_is_and_the_way_on(refused):
         in refused.text
     )
     assert "databases of others (shop)" in refused.text
-    assert "listen_addresses: '*' -> ''; max_connections: '300' -> '100'" in refused.text
+    assert "listen_addresses: '*' -> ''; max_connections: '300' -> '250'" in refused.text
     assert (
         "base_adopt: [tcp-25, tcp-1883, tcp-5432, udp-51820, caddyfile, postgresql]" in refused.text
     )
