@@ -165,7 +165,7 @@ def test_the_ports_of_the_inventory_of_before_stay_open_when_another_takes_over(
     second, one, playbook, web1
 ):
     """They add up; closing them is a change of its own."""
-    over = {"preflight_takes_over": True}
+    over = {"preflight_takes_over": True, "backup_key_unattended": True}
     playbook("playbooks/provision.yml", "--tags=base", inventory=second, **over)
     try:
         assert all_answer() == ANSWERS
