@@ -278,7 +278,7 @@ WRONG_SETTINGS = (
     Mistake(
         "a name for an address of mail",
         what="caddy_email 'you' is no address for mail",
-        where=f"{SETTINGS}:36",
+        where=f"{SETTINGS}:38",
         following="example: you@example.org",
         settings={"you@example.org": "you"},
     ),
@@ -313,14 +313,14 @@ WRONG_SETTINGS = (
     Mistake(
         "a file's name for a key",
         what="'~/.ssh/id_ed25519.pub' is no public SSH key",
-        where=f"{SETTINGS}:39",
+        where=f"{SETTINGS}:41",
         following="begins with ssh-ed25519 AAAA",
         settings={"operators: []": 'operators: [{name: ada, keys: ["~/.ssh/id_ed25519.pub"]}]'},
     ),
     Mistake(
         "the example of a key, pasted as it stands",
         what="'ssh-ed25519 AAAA… ada@laptop' is no public SSH key",
-        where=f"{SETTINGS}:39",
+        where=f"{SETTINGS}:41",
         following="begins with ssh-ed25519 AAAA",
         settings={
             "operators: []": 'operators: [{name: ada, keys: ["ssh-ed25519 AAAA… ada@laptop"]}]'
@@ -450,7 +450,7 @@ WRONG_SERVERS = (
     Mistake(
         "a setting of the server with one more application",
         what="caddy_email is a setting of the server, which the inventory of linkboard provisions",
-        where=f"{SETTINGS}:36",
+        where=f"{SETTINGS}:38",
         following="set it there",
         command=DEPLOY,
         ssh=PROVISIONED,

@@ -250,7 +250,7 @@ def test_a_pipe_is_refused(tmp_path):
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain" / "requirements.txt").write_text(HASHED)
     os.mkfifo(tmp_path / "plain" / "pipe")
-    assert "no file, directory or link" in refusal(tmp_path, tmp_path / "plain")
+    assert "not a file, directory or link" in refusal(tmp_path, tmp_path / "plain")
 
 
 def test_a_failed_build_shows_its_last_lines(tmp_path, app):

@@ -28,8 +28,8 @@ from pergola_control.settings.specs import Spec, options_of
 
 # Where a setting that is missing goes, below the inventory.
 NEW_FILE = "group_vars/servers/settings.yml"
-# How the settings of a server begin.
-OF_SERVER = ("base_", "postgresql_", "backup_", "caddy_", "monitoring_", "upgrade_", "uv_")
+# How the settings of an application begin, and of what is done with it on a day; others are a server's.
+OF_APPLICATION = ("app_", "release_", "visit_", "remove_", "restore_", "preflight_")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Check:
         problems = [
             Problem(name, says, spec)
             for name, spec in self.specs.items()
-            if name.startswith(OF_SERVER)
+            if not name.startswith(OF_APPLICATION)
             and name in self.variables
             and files.place(name, self.host)
         ]
