@@ -70,3 +70,22 @@ def test_what_pergola_made_for_the_application_is_no_hindrance(tmp_path):
     assert name_taken.is_ours("x", tmp_path)
     template = PATH.parent.parent / "roles/app/templates/sysusers.conf.j2"
     assert template.read_text().startswith(name_taken.MANAGED)
+
+
+@pytest.mark.parametrize(("restored", "lines"), [(["1"], []), ([], ["PostgreSQL's database wiki"])])
+def test_databases_that_a_rebuild_has_brought_back_are_the_applications(
+    monkeypatch, restored, lines
+):
+    """Before any deploy to the rebuilt server there is nothing else of it."""
+
+    def said_by(*argv):
+        if argv[0] != "runuser":
+            return []
+        return (
+            restored
+            if "wiki_read" in argv[-1] and "pg_database d" in argv[-1]
+            else ["database wiki"]
+        )
+
+    monkeypatch.setattr(name_taken, "said_by", said_by)
+    assert name_taken.taken("wiki") == lines
