@@ -23,6 +23,17 @@ RUN = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
 OF_CI = re.compile("(CI|FORGEJO|GITEA|GITHUB|GITLAB)_")
 AUTHORITY = RUN / "authority.crt"
+# The settings of the probe, whatever an application made of it is called.
+PROBE = {
+    "app_source": str(PROJECT / "molecule/releases/probe"),
+    "app_version": "working-tree",
+    "app_asgi": "probe:app",
+    "app_health_path": "/readyz",
+    "app_migrate_command": "python migrate.py",
+    "app_schema_query": "select max(version) from probe_schema",
+    "app_workers": 1,
+    "app_certificates": "internal",
+}
 
 
 def address(name: str) -> str:

@@ -24,6 +24,7 @@ PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 sys.path.insert(0, str(PROJECT / "molecule/shared"))
 
 from scenario import (  # noqa: E402 - the line above
+    PROBE,
     RUN,
     Playbooks,
     address,
@@ -34,15 +35,8 @@ from scenario import (  # noqa: E402 - the line above
 SETTINGS = {
     "app_name": "probe",
     "app_domain": "probe.test",
-    "app_source": str(PROJECT / "molecule/releases/probe"),
-    "app_version": "working-tree",
-    "app_asgi": "probe:app",
-    "app_health_path": "/readyz",
-    "app_migrate_command": "python migrate.py",
-    "app_schema_query": "select max(version) from probe_schema",
-    "app_workers": 1,
+    **PROBE,
     "app_environment": {"PROBE_DATABASE": "probe"},
-    "app_certificates": "internal",
     "backup_enabled": False,
 }
 # What the people of web1 decide when the run has named everything.

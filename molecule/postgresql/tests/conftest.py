@@ -16,6 +16,7 @@ pytest_plugins = ["fixtures_of_web1"]
 
 from load import Request, Result  # noqa: E402 - found through the line above
 from scenario import (  # noqa: E402
+    PROBE,
     Loading,
     Playbooks,
     Server,
@@ -30,16 +31,9 @@ REQUESTS = [Request("GET", "/db"), Request("POST", "/echo", body=b'{"a body": "w
 SECOND = {
     "app_name": "second",
     "app_domain": "second.test",
-    "app_source": str(PROJECT / "molecule/releases/probe"),
-    "app_version": "working-tree",
-    "app_asgi": "probe:app",
-    "app_health_path": "/readyz",
-    "app_migrate_command": "python migrate.py",
-    "app_schema_query": "select max(version) from probe_schema",
-    "app_workers": 1,
+    **PROBE,
     "app_database_connections": 5,
     "app_environment": {"PROBE_DATABASE": "second"},
-    "app_certificates": "internal",
 }
 # 150 for each of two slots: with the probe's 20 and the server's own 20 more than its 250.
 MANY = {"app_database_connections": 150}
