@@ -28,7 +28,7 @@ from pergola_control.settings.specs import Spec, options_of
 
 # Where a setting that is missing goes, below the inventory.
 NEW_FILE = "group_vars/servers/settings.yml"
-# How the settings of an application begin, and those of what is done with it; others are a server's.
+# How an application's settings begin, and those of what is done with it; others are a server's.
 OF_APPLICATION = ("app_", "release_", "visit_", "remove_", "restore_", "preflight_")
 
 
