@@ -63,6 +63,8 @@ class ActionModule(ActionBase):
         found = Path(self._find_needle("templates" if src.endswith(".j2") else "files", src))
         if found.is_dir():
             for path in sorted(path for path in found.rglob("*") if path.is_file()):
+                if path.suffix == ".pyc":  # Python's own, once somebody imported a file of the tree
+                    continue
                 place = f"{file['path']}/{path.relative_to(found)}".removesuffix(".j2")
                 yield {**rest, "path": place, "content": self.content(path, variables)}
         else:

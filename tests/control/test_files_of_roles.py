@@ -24,7 +24,7 @@ def role(tmp_path):
         for name, text in has.items():
             place = tmp_path / "roles/one" / name
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(text)
+            place.write_bytes(text if isinstance(text, bytes) else text.encode())
         wanted = [{**ME, **file, "path": f"{to}/{file['path']}"} for file in files]
         tasks = tmp_path / "roles/one/tasks/main.yml"
         tasks.parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +82,12 @@ def test_a_tree_comes_whole(role):
     role({"path": "lib", "src": "lib"}, has=has, name_of="ada")
     found = {str(p.relative_to(role.to)): p.read_text() for p in role.to.rglob("*") if p.is_file()}
     assert found == {"lib/a.py": "a = 1\n", "lib/b/c.conf": "ada\n"}
+
+
+def test_what_python_compiled_beside_a_file_of_a_tree_is_left_out(role):
+    has = {"files/lib/a.py": "a = 1\n", "files/lib/__pycache__/a.cpython-311.pyc": b"\xa7\r\r\n"}
+    role({"path": "lib", "src": "lib"}, has=has)
+    assert [str(p.relative_to(role.to)) for p in role.to.rglob("*") if p.is_file()] == ["lib/a.py"]
 
 
 def test_check_and_diff_show_it_and_write_nothing(role):
