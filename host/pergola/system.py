@@ -256,6 +256,16 @@ def is_active(unit: str) -> bool:
     return systemctl("is-active", unit).returncode == 0
 
 
+def enable(*units: str) -> None:
+    """Have the next boot start units; the caller has systemd reread its files once, at the end."""
+    systemctl("enable", "--no-reload", *units)
+
+
+def disable(*units: str) -> None:
+    """The opposite of `enable`."""
+    systemctl("disable", "--no-reload", *units)
+
+
 def listed(*patterns: str, states: str = "active,activating,reloading") -> list[str]:
     """The units in some states whose names fit."""
     said = systemctl("list-units", "--plain", "--no-legend", f"--state={states}", *patterns).stdout

@@ -18,13 +18,15 @@ module: host_command
 author: Pergola
 short_description: Run a command on a server
 description:
-  - It reads nothing. In check mode it is skipped, unless the task says C(check_mode) false.
+  - In check mode it is skipped, unless the task says C(check_mode) false.
   - As with C(ansible.builtin.command) it has changed something, unless C(changed_when) says
     otherwise, and another exit code than 0 fails the task.
-  - C(ansible.builtin.command) is for what must be told from a lost connection, and for C(creates).
+  - Where the connection is lost meanwhile there is no exit code. One of a program that a signal
+    ended is 128 and more.
 options:
   argv: {description: A program and its arguments., type: list, elements: str}
   cmd: {description: A script for C(sh), type: str}
+  stdin: {description: What it reads; nothing else is added., type: str, default: ""}
 """
 
 RETURN = r"""
@@ -39,7 +41,7 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"argv", "cmd"})
+    _VALID_ARGS = frozenset({"argv", "cmd", "stdin"})
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
@@ -52,10 +54,11 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             return {**result, **said(0, "", ""), "changed": False, "skipped": True}
         script = cmd or f"exec {shlex.join(map(str, argv))}"
-        words = ["/bin/sh", "-c", f"exec </dev/null\n{script}"]
+        stdin = str(self._task.args.get("stdin") or "").encode()
+        words = ["/bin/sh", "-c", script if stdin else f"exec </dev/null\n{script}"]
         command = f"{self._compute_environment_string()} {shlex.join(words)}".strip()
         # With something on its input no terminal is made for it.
-        done = self._low_level_execute_command(command, in_data=b"\n")
+        done = self._low_level_execute_command(command, in_data=stdin or b"\n")
         result |= {**said(done["rc"], done["stdout"], done["stderr"]), "changed": True}
         if done["rc"]:
             result |= {"failed": True, "msg": "non-zero return code"}

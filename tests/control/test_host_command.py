@@ -58,6 +58,10 @@ def test_it_tells_what_a_command_says_and_how_it_ends(play):
         holds("found.stdout == 'yes'"),  # and nothing to read
         asked(host_command={"cmd": 'echo "$WORD"'}, environment={"WORD": "it's"}),
         holds("found.stdout == 'it\\'s'"),
+        asked(host_command={"argv": ["cat"], "stdin": "a\nb"}),
+        holds("found.stdout == 'a\nb'"),
+        asked(host_command={"cmd": "kill -9 $$"}, failed_when=False),
+        holds("found.rc >= 128 or found.rc < 0"),
     )
     assert "failed=0" in said, said
 

@@ -11,15 +11,15 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "roles/release/filter_plugins
 from release_outcome import release_lost, release_outcome
 
 GONE = {"unreachable": True, "msg": "Failed to connect to the host via ssh: timed out"}
-CUT = {"failed": True, "msg": "Module result deserialization failed.", "module_stdout": "", "rc": 0}
-KILLED = {"cmd": ["release"], "rc": -9, "stdout": "", "stderr": ""}
-DONE = {"cmd": ["release"], "rc": 0, "stdout": '{"changed": true, "live": "new"}', "stderr": ""}
-REFUSED = {"cmd": ["release"], "rc": 1, "stdout": "", "stderr": "app on b: not ready\nphase: gate"}
+CUT = {"rc": 0, "stdout": "", "stderr": ""}
+KILLED = {"rc": 137, "stdout": "", "stderr": ""}
+DONE = {"rc": 0, "stdout": '{"changed": true, "live": "new"}', "stderr": ""}
+REFUSED = {"rc": 1, "stdout": "", "stderr": "app on b: not ready\nphase: gate"}
 
 
 def serves(release, changed=False):
     answer = {"changed": changed, "live": release}
-    return {"cmd": ["release"], "rc": 0, "stdout": json.dumps(answer), "stderr": ""}
+    return {"rc": 0, "stdout": json.dumps(answer), "stderr": ""}
 
 
 def server(result, aborted=None, lost_in="switch, bake", failed=None):

@@ -4,6 +4,7 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
+from pergola import system
 from pergola.release import phases, slots, units
 from pergola.release.commands import quoted, refused, unit_words
 from pergola.release.progress import Progress
@@ -24,7 +25,8 @@ def unit_files(releases, tmp_path, monkeypatch):
         "[Install]\nWantedBy=z\n"
     )
     monkeypatch.setattr(units, "UNITS", folder)
-    monkeypatch.setattr(units, "systemctl", lambda *arguments: None)
+    for module in (units, system):
+        monkeypatch.setattr(module, "systemctl", lambda *arguments: None)
     having(releases, after_units=["postgresql.service"], runs_schedules=True)
     return folder
 
@@ -118,15 +120,16 @@ def test_what_a_death_left_of_the_other_slot_is_put_away(releases, unit_files, m
     with_units(releases, "a", [WORKER], colour="green")
     told = []
     monkeypatch.setattr(phases, "left", lambda *names: names[1:])
-    for module in (units, slots):
+    for module in (units, slots, system, phases):
         monkeypatch.setattr(module, "systemctl", lambda *words: told.append(words))
     progress = Progress("b", "deploy", "a", "blue", 0)
     work = Work(releases, lock_of(releases), progress)
     phases.put_away(work, "green")
     assert work.changed
-    assert ("disable", "notes@green.socket", "notes@green.service") in told
-    assert ("disable", "notes.worker.green.service") in told
+    assert ("disable", "--no-reload", "notes@green.socket", "notes@green.service") in told
+    assert ("disable", "--no-reload", "notes.worker.green.service") in told
     assert ("stop", "--no-block", "notes.worker.green.service") in told
+    assert told[-1] == ("daemon-reload",)
 
 
 def test_units_that_no_slot_has_any_more_are_removed_and_those_of_another_app_stay(

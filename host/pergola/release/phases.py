@@ -23,6 +23,7 @@ from pergola.release.releases import other
 from pergola.release.slots import left
 from pergola.release.units import Units
 from pergola.release.work import Work
+from pergola.system import systemctl
 
 
 def prepare(work: Work) -> None:
@@ -83,6 +84,7 @@ def put_away(work: Work, colour: Colour) -> None:
         work.changed = True
         work.slots.retire(colour)
         units.stop(units.all_names(), wait=False)
+        systemctl("daemon-reload")
 
 
 def switch(work: Work) -> None:
@@ -141,6 +143,8 @@ def drain(work: Work) -> None:
         work.slots.retire(work.old_colour)
         old = work.old_units()
         old.stop(old.names(overlap=True), wait=False)
+    # What was enabled and disabled on the way is seen from here on.
+    systemctl("daemon-reload")
     work.note_schema()
     work.spend("drain")
     work.write_ledger("live")

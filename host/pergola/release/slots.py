@@ -8,7 +8,7 @@ from pergola.errors import PergolaError
 from pergola.records import Line
 from pergola.release.commands import refused
 from pergola.release.releases import Releases, other, point
-from pergola.system import UNITS, journal, persist, reread, show, systemctl
+from pergola.system import UNITS, disable, enable, journal, persist, reread, show, systemctl
 
 # How Uvicorn says that the module, or the name in it, is not there.
 NO_APPLICATION = re.compile(r"Error loading ASGI app|Import string .* must be in format")
@@ -109,13 +109,13 @@ class Slots:
     def switch(self, colour: Colour) -> None:
         """Make a slot the live one, now and after a boot."""
         # A boot after a power loss must find the live slot enabled, whenever it happens.
-        systemctl("enable", *self.units(colour))
+        enable(*self.units(colour))
         persist(UNITS, *UNITS.glob("*.wants"))
         self.releases.flip(colour)
 
     def retire(self, colour: Colour) -> None:
         """Stop the slot that is not live any more, without waiting for its last requests."""
-        systemctl("disable", *self.units(colour))
+        disable(*self.units(colour))
         self.stop(colour, wait=False)
 
 
@@ -123,7 +123,8 @@ def left(*units: str) -> list[str]:
     """Those of some units that run, or would at the next boot."""
     found = []
     for unit in units:
-        shown = systemctl("show", "--property=ActiveState,UnitFileState", "--value", unit).stdout
-        if {"active", "activating", "enabled"} & set(shown.split()):
+        # Not its UnitFileState, which systemd remembers until it rereads its unit files.
+        enabled = systemctl("is-enabled", unit).returncode == 0
+        if enabled or show(unit, "ActiveState") in ("active", "activating"):
             found.append(unit)
     return found

@@ -3,6 +3,7 @@
 from pergola.errors import PergolaError
 from pergola.release.database import UNKNOWN
 from pergola.release.work import Work
+from pergola.system import systemctl
 
 # From the first phase on that may have changed the database.
 AFTER_MIGRATION = ("migrate", "gate", "switch", "bake")
@@ -44,6 +45,7 @@ def go_back(work: Work) -> bool:
         work.slots.retire(work.new_colour)
         new.stop([*new.names(overlap=False), *new.names(overlap=True)])
         (work.releases.home / "slots" / work.new_colour).unlink()
+    systemctl("daemon-reload")
     return True
 
 

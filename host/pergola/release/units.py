@@ -15,7 +15,7 @@ from pergola.errors import PergolaError
 from pergola.records import Process, Schedule
 from pergola.release.commands import refused, unexpanded, unit_words, words
 from pergola.release.releases import Releases, other
-from pergola.system import UNITS, journal, show, systemctl, write
+from pergola.system import UNITS, disable, enable, journal, show, systemctl, write
 
 # What the slots' file says about starting and stopping is not for other units.
 NOT_TAKEN_OVER = ("Type", "Exec", "Timeout", "Restart", "KillMode")
@@ -197,7 +197,7 @@ class Units:
         kept |= set(old.all_names())
         removed = sorted(there - kept)
         if removed:
-            systemctl("disable", "--now", *removed)
+            disable("--now", *removed)
         changed = False
         for name, text in files.items():
             path = UNITS / name
@@ -215,16 +215,16 @@ class Units:
         every = [f"{self.releases.app.name}.{schedule.name}.timer" for schedule in self.schedules]
         if wanted:
             # A timer whose calendar changed goes by the new one only after a restart.
-            systemctl("enable", *wanted)
+            enable(*wanted)
             systemctl("restart", *wanted)
         if idle := [timer for timer in every if timer not in wanted]:
-            systemctl("disable", "--now", *idle)
+            disable("--now", *idle)
 
     def start(self, units: list[str]) -> None:
         """Start processes and watch them for a moment; PergolaError when one does not stay."""
         if not units:
             return
-        systemctl("enable", *units)
+        enable(*units)
         # What is started again here may have died before, under the same name.
         systemctl("reset-failed", *units)
         systemctl("start", *units)
@@ -244,5 +244,5 @@ class Units:
     def stop(self, units: list[str], wait: bool = True) -> None:
         """Stop processes, each within its drain time; they do not start at the next boot."""
         if units:
-            systemctl("disable", *units)
+            disable(*units)
             systemctl("stop", *([] if wait else ["--no-block"]), *units)

@@ -14,18 +14,20 @@ from ansible.errors import AnsibleFilterError
 from ansible.module_utils.common.text.converters import to_text
 
 SHOWN = 300  # characters of a message that is none of the program's
+SIGNALLED = 128  # and more: the exit code of a program that a signal ended
 Result = Mapping[str, Any]
 
 
 def release_lost(result: Result) -> bool:
     """Whether a call of the program began and its answer never came.
 
-    The server cannot be reached, SSH ended half-way (Ansible gives that several forms), or the
-    program was killed. An answer has the command and its exit code.
+    The server cannot be reached, SSH ended half-way, without an exit code or with a 0 that nothing
+    was said with, or the program was killed, which a shell tells by a code of 128 and more.
     """
     if not result or result.get("skipped"):
         return False
-    return "cmd" not in result or "rc" not in result or int(result["rc"]) < 0
+    code = int(result.get("rc", SIGNALLED))
+    return code >= SIGNALLED or (code == 0 and not result.get("stdout"))
 
 
 def release_outcome(servers: Mapping[str, Result], release: str, seconds: int) -> dict[str, Any]:
