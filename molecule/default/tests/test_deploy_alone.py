@@ -30,9 +30,13 @@ def answer(name: str) -> Callable[[Host], object]:
     return ask
 
 
-def sent(site: Site) -> int:
+def is_cut(site: Site) -> bool:
+    """Whether a form is too large for Caddy: it says so, unless the application is faster.
+
+    That answers 400 to half a form, and 422 to a whole one.
+    """
     with site.client() as client:
-        return client.post("/login", content=FORM).status_code
+        return client.post("/login", content=FORM).status_code in (413, 400)
 
 
 def slot(host: Host) -> str:
@@ -104,7 +108,7 @@ KINDS = {
     "body": Kind(
         {"app_max_body_size": "20KB"},
         r"\+\s*max_size 20KB",
-        lambda host: sent(Site(served(host), address("web1"))) == 413,
+        lambda host: is_cut(Site(served(host), address("web1"))),
         False,
         True,
     ),
