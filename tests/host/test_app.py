@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -363,6 +365,25 @@ def test_what_caddy_needed_is_a_change(host, monkeypatch):
     monkeypatch.setattr(apply.load, "load", lambda kept, for_site: "reload")
     answer = apply.apply(NOTES)
     assert (answer.changed, answer.web) == (True, "reload")
+
+
+def test_two_applications_are_applied_one_after_the_other(host, monkeypatch):
+    """What both need is added up from their notes: neither may miss the other's."""
+    at_work, most = [], []
+
+    def load(*_, **__):
+        at_work.append(1)
+        most.append(len(at_work))
+        time.sleep(0.1)
+        at_work.pop()
+        return ""
+
+    monkeypatch.setattr(apply.load, "load", load)
+    both = [NOTES, order(app="shop", databases=[Database("shop", "shop")])]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(apply.apply, both))
+    assert most == [1, 1]
+    assert set(needs.noted()) == {"notes", "shop"}
 
 
 def test_one_without_a_database_has_no_part_of_postgresql(host):
