@@ -187,12 +187,23 @@ def test_every_playbook_looks_at_the_checkout_first():
         assert first["role"] == "preflight", path
         assert first["tags"] == ["always"], path
         assert "when" not in first, path
-    tasks = yaml.safe_load((ROOT / "roles/preflight/tasks/main.yml").read_text())
-    names = ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks")
-    files = [next((task[name] for name in names if name in task), "") for task in tasks]
+    assert files_of("main.yml") == [
+        ("brought.yml", "preflight_brings | bool"),
+        ("checkout.yml", "not preflight_brings | bool"),
+    ]
     # Settings and source are looked at before any contact, everything else after it.
-    assert files[:3] == ["settings.yml", "source.yml", "checkout.yml"]
-    assert "when" not in tasks[2]
+    first = files_of("brought.yml")[:3]
+    assert [name for name, _ in first] == ["settings.yml", "source.yml", "checkout.yml"]
+    assert first[2][1] is None
+
+
+def files_of(name):
+    """The files that a file of role preflight has, each with its condition."""
+    names = ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks")
+    return [
+        (next((task[one] for one in names if one in task), ""), task.get("when"))
+        for task in yaml.safe_load((ROOT / "roles/preflight/tasks" / name).read_text())
+    ]
 
 
 def test_the_changelog_knows_the_version():

@@ -21,6 +21,7 @@ class LookupModule(LookupBase):
         return [f"{has_all} {gc.get_threshold()[0]}"]
 """
 FILTERS = "class FilterModule:\n    def filters(self):\n        return {'own': str}\n"
+TASKS = [{"block": [{"ansible.builtin.debug": {"msg": "IT IS {{ lookup('found') }}"}}]}]
 SPEC = {"argument_specs": {"main": {"options": {"one_number": {"type": "int"}}}}}
 
 
@@ -31,7 +32,7 @@ def run(tmp_path):
         "one/lookup_plugins/found.py": LOOKUP,
         "one/filter_plugins/own.py": FILTERS,
         "one/meta/argument_specs.yml": yaml.safe_dump(SPEC),
-        "one/tasks/main.yml": "- block: [ansible.builtin.debug: {msg: \"IT IS {{ lookup('found') }}\"}]\n",
+        "one/tasks/main.yml": yaml.safe_dump(TASKS),
         "preflight/tasks/main.yml": "[]\n",
     }.items():
         place = tmp_path / "roles" / name
