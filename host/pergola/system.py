@@ -257,7 +257,7 @@ def is_active(unit: str) -> bool:
 
 
 def enable(*units: str) -> None:
-    """Have the next boot start units; the caller has systemd reread its files once, at the end."""
+    """Have the next boot start units; the caller has systemd reread its files after the last."""
     systemctl("enable", "--no-reload", *units)
 
 

@@ -21,12 +21,14 @@ description:
   - In check mode it is skipped, unless the task says C(check_mode) false.
   - As with C(ansible.builtin.command) it has changed something, unless C(changed_when) says
     otherwise, and another exit code than 0 fails the task.
-  - Where the connection is lost meanwhile there is no exit code. One of a program that a signal
-    ended is 128 and more.
+  - Where the connection is lost meanwhile there is no exit code, and the command's next line ends
+    it. One of a command that a signal ended is 128 and more. By 255 a lost connection is known, so
+    a command that may end with that is C(ansible.builtin.command)'s.
+  - What the login shell, sudo and SSH say before it begins is left out.
 options:
   argv: {description: A program and its arguments., type: list, elements: str}
   cmd: {description: A script for C(sh), type: str}
-  stdin: {description: What it reads; nothing else is added., type: str, default: ""}
+  stdin: {description: "What it reads, as it is: no newline is added.", type: str, default: ""}
 """
 
 RETURN = r"""
@@ -34,6 +36,9 @@ rc: {description: Its exit code., returned: always, type: int}
 stdout: {description: What it said., returned: always, type: str}
 stderr: {description: What it said on standard error., returned: always, type: str}
 """
+
+
+BEGINS = "pergola: the command begins"
 
 
 class ActionModule(ActionBase):
@@ -55,7 +60,9 @@ class ActionModule(ActionBase):
             return {**result, **said(0, "", ""), "changed": False, "skipped": True}
         script = cmd or f"exec {shlex.join(map(str, argv))}"
         stdin = str(self._task.args.get("stdin") or "").encode()
-        words = ["/bin/sh", "-c", script if stdin else f"exec </dev/null\n{script}"]
+        if not stdin:
+            script = f"exec </dev/null\n{script}"
+        words = ["/bin/sh", "-c", f"echo '{BEGINS}'; echo '{BEGINS}' >&2\n{script}"]
         command = f"{self._compute_environment_string()} {shlex.join(words)}".strip()
         # With something on its input no terminal is made for it.
         done = self._low_level_execute_command(command, in_data=stdin or b"\n")
@@ -67,6 +74,12 @@ class ActionModule(ActionBase):
 
 def said(code: int, out: str, err: str) -> dict[str, Any]:
     """How it ended, as `command` tells it."""
-    texts = {"stdout": out.rstrip("\r\n"), "stderr": err.rstrip("\r\n")}
+    texts = {"stdout": after(out).rstrip("\r\n"), "stderr": after(err).rstrip("\r\n")}
     lines = {f"{name}_lines": text.splitlines() for name, text in texts.items()}
     return {"rc": code, **texts, **lines}
+
+
+def after(text: str) -> str:
+    """What the command said: all of it, where it never began."""
+    before, begins, said = text.partition(f"{BEGINS}\n")
+    return said if begins else before

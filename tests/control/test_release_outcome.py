@@ -32,7 +32,14 @@ def outcome(**servers):
 
 
 @pytest.mark.parametrize(
-    "result", [GONE, CUT, KILLED, {"failed": True, "msg": "mux_client: Broken pipe"}]
+    "result",
+    [
+        GONE,
+        CUT,
+        {**CUT, "stdout": '{"changed": tr'},
+        KILLED,
+        {"failed": True, "msg": "mux_client: Broken pipe"},
+    ],
 )
 def test_an_answer_that_never_came(result):
     assert release_lost(result)

@@ -282,6 +282,16 @@ def test_a_server_is_refused_by_its_facts(check):
     assert found.unfit(evaluate) == says
 
 
+def test_a_setting_that_is_made_from_facts_is_checked_once_they_are_known(check):
+    found, evaluate = check(web_workers=0)
+    halves = trusted("{{ ansible_facts['disk'] / 2 }}")
+    found = replace(found, variables={**found.variables, "web_workers": halves})
+    text = found.unfit(evaluate)
+    assert text.startswith("1 setting of ")
+    assert "web_workers is 0.5" in text
+    assert "group_vars/servers.yml" in text
+
+
 def test_what_roles_bring_is_put_together(check):
     found, evaluate = check(web_mode="safe")
     assert found.brings(evaluate) == {

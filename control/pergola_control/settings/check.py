@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from pergola_control.settings.checks import (
     rule_problems,
     said,
 )
-from pergola_control.settings.files import Load, read_files, variable_files
+from pergola_control.settings.files import Files, Load, read_files, variable_files
 from pergola_control.settings.message import headline, message
 from pergola_control.settings.problems import (
     Problem,
@@ -25,9 +25,11 @@ from pergola_control.settings.problems import (
     unknown_settings,
 )
 from pergola_control.settings.specs import Spec, options_of
+from pergola_control.settings.templates import mentioned
 
 # Where a setting that is missing goes, below the inventory.
 NEW_FILE = "group_vars/servers/settings.yml"
+FACTS = "ansible_facts"
 # How an application's settings begin, and those of what is done with it; others are a server's.
 OF_APPLICATION = ("app_", "release_", "visit_", "remove_", "restore_", "preflight_")
 
@@ -85,19 +87,32 @@ class Check:
 
     def refusal(self, evaluate: Callable[[object], object]) -> str:
         """Every wrong setting as one text, "" if all are right."""
-        paths = variable_files(self.inventory, self.playbooks, self.host, self.groups)
-        files = read_files(paths, self.load)
-        vaulted = frozenset(name for names in files.vaulted.values() for name in names)
         known = frozenset(self.specs) | frozenset(self.defaults) | self.asked
         names = [role.name for role in self.roles]
         found = [
-            *setting_problems(self.specs, self.variables, self.defaults, vaulted, evaluate),
+            *self.wrong(self.specs, evaluate),
             *unknown_settings(self.variables, names, known, self.checks.renamed),
             *host_problem(self.variables, evaluate),
         ]
         wrong = frozenset(problem.name for problem in found)
         found += rule_problems(self.checks.rules, self, wrong, evaluate)
-        problems = root_causes(found, self.context)
+        return self.told(root_causes(found, self.context), self.files)
+
+    @cached_property
+    def files(self) -> Files:
+        """Where variables are set."""
+        paths = variable_files(self.inventory, self.playbooks, self.host, self.groups)
+        return read_files(paths, self.load)
+
+    def wrong(
+        self, specs: Mapping[str, Spec], evaluate: Callable[[object], object]
+    ) -> Iterator[Problem]:
+        """What is wrong with the values of some settings."""
+        vaulted = frozenset(name for names in self.files.vaulted.values() for name in names)
+        return setting_problems(specs, self.variables, self.defaults, vaulted, evaluate)
+
+    def told(self, problems: Sequence[Problem], files: Files) -> str:
+        """Problems as one text, "" if there are none."""
         if not problems:
             return ""
         text = message(problems, files, self.host, self.inventory / NEW_FILE)
@@ -121,17 +136,25 @@ class Check:
             and name in self.variables
             and files.place(name, self.host)
         ]
-        if not problems:
-            return ""
-        text = message(problems, files, self.host, self.inventory / NEW_FILE)
-        return f"{headline(len(problems), self.inventory)}\n\n{text}"
+        return self.told(problems, files)
 
     def calendars(self, evaluate: Callable[[object], object]) -> dict[str, str]:
         """When something runs by settings that are right, by what has it."""
         return calendars_set(self.checks, self, evaluate)
 
     def unfit(self, evaluate: Callable[[object], object]) -> str:
-        """All that a server cannot do for its settings as one text, "" if it can do all."""
+        """All that a server cannot do for its settings as one text, "" if it can do all.
+
+        Settings that are made from its facts could not be looked at before.
+        """
+        variables = self.variables
+        made = {
+            name: spec
+            for name, spec in self.specs.items()
+            if FACTS in mentioned(variables.get(name), variables)
+        }
+        if wrong := self.told(list(self.wrong(made, evaluate)), self.files):
+            return wrong
         texts = [text for rule in self.checks.server_rules for text in said(rule, evaluate)]
         if not texts:
             return ""

@@ -95,6 +95,7 @@ def switch(work: Work) -> None:
             units.install()
             units.start(units.all_names())
             units.start_timers()
+            systemctl("daemon-reload")
         return
     work.changed = True
     new, old = work.new_units(), work.old_units()
@@ -107,6 +108,8 @@ def switch(work: Work) -> None:
     old.stop(old.names(overlap=False))
     new.start(new.names(overlap=False))
     new.start_timers()
+    # Until then systemd says of every unit that it is not as its file.
+    systemctl("daemon-reload")
 
 
 def bake(work: Work) -> None:
@@ -143,7 +146,6 @@ def drain(work: Work) -> None:
         work.slots.retire(work.old_colour)
         old = work.old_units()
         old.stop(old.names(overlap=True), wait=False)
-    # What was enabled and disabled on the way is seen from here on.
     systemctl("daemon-reload")
     work.note_schema()
     work.spend("drain")

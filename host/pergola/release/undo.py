@@ -12,6 +12,7 @@ AFTER_MIGRATION = ("migrate", "gate", "switch", "bake")
 def give_up(work: Work, phase: str, error: PergolaError) -> None:
     """Put the release back that was live, and write down why; the error says it as well."""
     went_back = go_back(work)
+    systemctl("daemon-reload")
     if phase in AFTER_MIGRATION:
         work.note_schema()
     error.evidence = "\n".join(
@@ -45,7 +46,6 @@ def go_back(work: Work) -> bool:
         work.slots.retire(work.new_colour)
         new.stop([*new.names(overlap=False), *new.names(overlap=True)])
         (work.releases.home / "slots" / work.new_colour).unlink()
-    systemctl("daemon-reload")
     return True
 
 

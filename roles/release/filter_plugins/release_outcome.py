@@ -21,13 +21,14 @@ Result = Mapping[str, Any]
 def release_lost(result: Result) -> bool:
     """Whether a call of the program began and its answer never came.
 
-    The server cannot be reached, SSH ended half-way, without an exit code or with a 0 that nothing
-    was said with, or the program was killed, which a shell tells by a code of 128 and more.
+    The server cannot be reached, SSH ended half-way, without an exit code or with a 0 and no whole
+    answer, or the program was killed, which a shell tells by a code of 128 and more.
     """
     if not result or result.get("skipped"):
         return False
     code = int(result.get("rc", SIGNALLED))
-    return code >= SIGNALLED or (code == 0 and not result.get("stdout"))
+    whole = str(result.get("stdout") or "").rstrip().endswith("}")
+    return code >= SIGNALLED or (code == 0 and not whole)
 
 
 def release_outcome(servers: Mapping[str, Result], release: str, seconds: int) -> dict[str, Any]:
