@@ -31,6 +31,11 @@ def deploy(playbook, application):
     return run
 
 
+def test_systemd_has_reread_its_files(host, deploy):
+    stale = "systemctl show --property=NeedDaemonReload 'linkboard*' caddy | sort --unique"
+    assert host.check_output(stale).split() == ["NeedDaemonReload=no"]
+
+
 def test_the_same_commit_again_changes_nothing(host, site, deploy):
     before = (site.release(), main_process(host))
 
