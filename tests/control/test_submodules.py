@@ -74,7 +74,7 @@ def test_it_is_the_recorded_commit_that_counts(tmp_path, using, library):
 
 
 def test_a_subdirectory_has_the_submodules_below_it(tmp_path, using):
-    commit(using, "A part", lib__pyproject_dot_toml="x", lib__uv_dot_lock="x")
+    commit(using, "A part", lib__pyproject_dot_toml="", lib__uv_dot_lock="")
     made = release(tmp_path, using, "--subdirectory", "lib")
     assert held(made) == ["library/deep/file", "library/file"]
 

@@ -16,8 +16,8 @@ from pergola_control.source.building import build
 from pergola_control.source.commits import Commit
 from pergola_control.source.directories import Tree
 from pergola_control.source.files import lfs_warnings
+from pergola_control.source.forms import Form
 from pergola_control.source.packing import pack
-from pergola_control.source.pins import installer_of
 from pergola_control.source.settings import Settings
 
 FORMAT = "1"  # part of an archive's name: change it when archives are made differently
@@ -32,25 +32,21 @@ class Cached:
     path: Path
     sha256: str
     size: int
-    installer: str
     warnings: list[str]
 
     @property
     def result(self) -> dict[str, object]:
         """The archive's part of the result; the size is in bytes."""
-        return {
-            "installer": self.installer,
-            "archive": str(self.path),
-            "sha256": self.sha256,
-            "bytes": self.size,
-        }
+        return {"archive": str(self.path), "sha256": self.sha256, "bytes": self.size}
 
 
-def archive_path(settings: Settings, release: Commit | Tree) -> Path:
-    """Where the archive of this commit, subdirectory and build is kept."""
-    subdirectory = release.subdirectory if isinstance(release, Commit) else settings.subdirectory
+def archive_path(settings: Settings, release: Commit | Tree, form: Form) -> Path:
+    """Where the archive of this commit, subdirectory, list of packages and build is kept."""
     inside = ("submodules",) if isinstance(release, Commit) and release.inside else ()
-    parts = "\0".join((FORMAT, release.commit, subdirectory, settings.build, *inside))
+    more = (release.directory, *form.files.values()) if release.directory or form.files else ()
+    parts = "\0".join(
+        (FORMAT, release.commit, release.subdirectory, settings.build, *inside, *more)
+    )
     part = hashlib.sha256(parts.encode()).hexdigest()[:12]
     return settings.room / f"{release.short}-{part}.tar.gz"
 
@@ -70,7 +66,7 @@ def reusable(path: Path) -> Cached | None:
     """The archive made before, None if there is none or it is damaged."""
     try:
         note = json.loads(note_path(path).read_text())
-        found = Cached(path, note["sha256"], note["bytes"], note["installer"], note["warnings"])
+        found = Cached(path, note["sha256"], note["bytes"], note["warnings"])
         if file_sha256(path) != found.sha256:
             return None
         os.utime(path)  # the newest are kept
@@ -79,24 +75,44 @@ def reusable(path: Path) -> Cached | None:
     return found
 
 
-def made(settings: Settings, release: Commit | Tree, path: Path) -> Cached:
+def made(settings: Settings, release: Commit | Tree, form: Form, path: Path) -> Cached:
     """Make the archive and put it into the cache, whole or not at all."""
-    installer = installer_of(release.read)
     with tempfile.TemporaryDirectory(prefix="pergola-") as temporary:
         directory = Path(temporary).resolve() / "source"
         directory.mkdir()
         release.copy_to(directory)
         warnings = lfs_warnings(directory)
         if settings.build:
-            build(settings.build, directory, release.time)
+            build(settings.build, directory / release.directory, release.time)
+        add(form, directory)
         partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as out:
             pack(directory, release.time, out)
-    found = Cached(path, file_sha256(partial), partial.stat().st_size, installer, warnings)
-    note = {"sha256": found.sha256, "bytes": found.size, "installer": installer}
+    found = Cached(path, file_sha256(partial), partial.stat().st_size, warnings)
+    note = {"sha256": found.sha256, "bytes": found.size}
     note_path(path).write_text(json.dumps(note | {"warnings": warnings}))
     partial.rename(path)
     return found
+
+
+def add(form: Form, directory: Path) -> None:
+    """Write the list of packages where it is not one of the source's own files."""
+    for name, content in form.files.items():
+        path = directory / name
+        if path.parent.is_symlink() or path.is_symlink():
+            raise RefusalError(
+                f"{name} is a link, where the list of packages is written.",
+                "app_source",
+                "give it another name",
+            )
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    if not (directory / form.lock).is_file():
+        raise RefusalError(
+            f"The release would have no {form.lock}, which servers install from.",
+            "app_build_command",
+            "let the build keep it, and .gitattributes not exclude it (export-ignore)",
+        )
 
 
 def prune(room: Path, keep: Path) -> None:

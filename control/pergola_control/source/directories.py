@@ -5,12 +5,15 @@ import os
 import posixpath
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pergola_control.git import git
 from pergola_control.programs import some
 from pergola_control.refusal import RefusalError
 from pergola_control.source.files import plain_paths, tree_digest
+from pergola_control.source.places import place_of
+from pergola_control.source.settings import Settings
 from pergola_control.source.submodules import not_brought, staged
 
 # Left out of a directory that is not in git: made by programs, and never valid on another machine.
@@ -21,9 +24,14 @@ MACHINE_MADE = frozenset(
 
 @dataclass(frozen=True)
 class Tree:
-    """A directory's files as they are, whether in git or not."""
+    """A directory's files as they are, whether in git or not.
 
-    root: Path
+    `subdirectory`: what of `top` is the release. `directory`: where the application is in that.
+    """
+
+    top: Path
+    subdirectory: str
+    directory: str
     paths: tuple[str, ...]
     skipped: tuple[str, ...]
     commit: str
@@ -36,11 +44,26 @@ class Tree:
         """The first part of the release id: `t` and 11 characters."""
         return "t" + self.commit.removeprefix("tree-")[:11]
 
+    @property
+    def root(self) -> Path:
+        """The release's own directory."""
+        return self.top / self.subdirectory
+
     def read(self, name: str) -> str | None:
-        """The text of a file at the top of the release, None if there is none."""
-        if name not in self.paths:
-            return None
-        return (self.root / name).read_text(errors="replace")
+        """The text of a file, by its path from the release's top; None if there is none."""
+        if name in self.paths or name.startswith(".."):
+            return text_below(self.top, posixpath.join(self.subdirectory, name))
+        return None
+
+    @property
+    def names(self) -> list[str]:
+        """The paths of its files, from the release's top."""
+        return list(self.paths)
+
+    @property
+    def plain(self) -> set[str]:
+        """The paths of its files that are no links."""
+        return {path for path in self.paths if not (self.root / path).is_symlink()}
 
     def copy_to(self, target: Path) -> None:
         """Copy the files into an empty directory; a refusal if they changed meanwhile."""
@@ -82,15 +105,28 @@ def listed_paths(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(paths), tuple(skipped)
 
 
-def one_tree(root: Path, subdirectory: str, in_git: bool) -> Tree:
-    """A directory's files as they are; a refusal if it does not exist."""
-    top = root / subdirectory
-    if not top.is_dir():
+def text_below(top: Path, path: str) -> str | None:
+    """The text of a file, through links that do not leave `top`; None if there is none."""
+    found = (top / posixpath.normpath(path)).resolve()
+    if not found.is_relative_to(top) or not found.is_file():
+        return None
+    return found.read_text(errors="replace")
+
+
+def one_tree(top: Path, subdirectory: str, in_git: bool, settings: Settings) -> Tree:
+    """A directory's files as they are; a refusal if it does not exist.
+
+    `top`: what may be looked at beside it, such as all of a clone.
+    """
+    if not (top / subdirectory).is_dir():
         raise RefusalError(
-            f"{root} has no directory {subdirectory!r}.",
+            f"{top} has no directory {subdirectory!r}.",
             "app_subdirectory",
             "set it to the directory of the app's pyproject.toml",
         )
-    paths, skipped = listed_paths(top) if in_git else (plain_paths(top, MACHINE_MADE), ())
-    describe = f"the files of {top.name} as they are"
-    return Tree(top, paths, skipped, tree_digest(top, paths), describe)
+    place = place_of(partial(text_below, top), subdirectory, settings)
+    root = top / place.root
+    paths, skipped = listed_paths(root) if in_git else (plain_paths(root, MACHINE_MADE), ())
+    describe = f"the files of {(top / subdirectory).name} as they are"
+    digest = tree_digest(root, paths)
+    return Tree(top, place.root, place.directory, paths, skipped, digest, describe)
