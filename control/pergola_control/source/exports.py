@@ -22,7 +22,7 @@ from pergola_control.refusal import LimitExceededError, RefusalError
 from pergola_control.source.commits import Commit
 from pergola_control.source.directories import Tree
 from pergola_control.source.lists import Flat, logical
-from pergola_control.source.projects import project_of
+from pergola_control.source.projects import extras_of, groups_of, refuse_unknown, toml
 from pergola_control.source.settings import Settings
 
 TOOLS = Path(__file__).with_name("tools")
@@ -45,16 +45,16 @@ class Tool:
 
 
 KNOWN = (
+    # It looks by itself whether the lock is that of the project.
     Tool(
         *("poetry", "poetry.lock", "pyproject.toml", "poetry lock"),
         export=("export", "--no-interaction", "--format=requirements.txt"),
-        check=("check", "--lock", "--no-interaction"),
         extra="--extras={}",
         group="--with={}",
     ),
     Tool(
         *("pdm", "pdm.lock", "pyproject.toml", "pdm lock --update-reuse"),
-        export=("export", "--format=requirements", "--prod"),
+        export=("export", "--format=requirements", "--no-default", "--group=default"),
         check=("lock", "--check"),
         extra="--group={}",
         group="--group={}",
@@ -63,7 +63,6 @@ KNOWN = (
         *("pipenv", "Pipfile.lock", "Pipfile", "pipenv lock"),
         export=("requirements", "--hash"),
         check=("verify",),
-        group="--categories={}",
     ),
 )
 
@@ -76,10 +75,10 @@ def exported(release: Commit | Tree, settings: Settings) -> tuple[str, str] | No
         if lock is None or project is None:
             continue
         refuse_markers(tool.lock, lock)
-        if tool.project == "pyproject.toml":
-            project_of(release.read, release.directory)  # is it readable?
-        content = kept(tool, settings, project, lock)
-        return refuse_loose(tool, content), tool.lock
+        found = toml(release.read, posixpath.join(release.directory, tool.project), "correct it")
+        refuse_unknown("app_extras", "extra", settings.extras, extras_of(found), tool.project)
+        refuse_unknown("app_groups", "group", settings.groups, groups_of(found), tool.project)
+        return refuse_loose(tool, kept(tool, settings, project, lock)), tool.lock
     return None
 
 
@@ -113,15 +112,10 @@ def kept(tool: Tool, settings: Settings, project: str, lock: str) -> str:
 
 def options(tool: Tool, settings: Settings) -> list[str]:
     """The options for the extras and groups that the settings ask for."""
-    if settings.extras and not tool.extra:
-        raise RefusalError(
-            f"{tool.lock} has no extras.", "app_extras", "leave it out, or use app_groups"
-        )
-    names = settings.groups
-    if names and tool.name == "pipenv":  # one option for all
-        return ["--categories=" + " ".join(("packages", *names))]
+    if settings.groups and not tool.group:  # Pipenv has one option for all, and calls them so
+        return ["--categories=" + " ".join(("packages", *settings.groups))]
     return [tool.extra.format(name) for name in settings.extras] + [
-        tool.group.format(name) for name in names
+        tool.group.format(name) for name in settings.groups
     ]
 
 
@@ -189,6 +183,7 @@ def environment(home: Path) -> dict[str, str]:
         "NO_COLOR": "1",
         "PDM_CHECK_UPDATE": "0",
         "PDM_IGNORE_SAVED_PYTHON": "1",
+        "PDM_USE_VENV": "0",
         "PIPENV_IGNORE_VIRTUALENVS": "1",
         "PIPENV_NOSPIN": "1",
         "PIPENV_QUIET": "1",
@@ -201,13 +196,12 @@ def refusal(tool: Tool, arguments: Sequence[str], said: str) -> RefusalError:
     """What the tool says of a lock that it does not take."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     shown = "\n".join(f"  | {line}" for line in lines[-8:])
-    group = re.search(r"[Gg]roup\(s\) not found: (.+)|group\(s\).*: (.+)|[Ee]xtra.*\[(.+?)\]", said)
-    if group and arguments[0] != "check":
-        raised = next(filter(None, group.groups()))
+    if "No Python that satisfies" in said:
         return RefusalError(
-            f"{tool.lock} has no group or extra {raised}.\n{shown}",
-            "app_groups",
-            "correct app_groups or app_extras",
+            f"{tool.name} reads {tool.lock} with a Python that the application could run on, and "
+            f"this machine has none:\n{shown}",
+            "",
+            "install one here (`uv python install`), or lower requires-python",
         )
     return RefusalError(
         f"{tool.name} {' '.join(arguments)} does not take {tool.lock}:\n{shown}",

@@ -5,7 +5,7 @@ the second.
 """
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -18,8 +18,11 @@ from pergola_control.source.lists import Flat, flat
 from pergola_control.source.places import above, is_locked, packages_of
 from pergola_control.source.projects import (
     canonical,
+    extras_of,
+    groups_of,
     lock_of,
     project_of,
+    refuse_unknown,
     requirement_names,
     table,
 )
@@ -125,25 +128,12 @@ def of_uv(release: Release, settings: Settings) -> Form:
     """A lock of uv's, with the extras and groups that the settings ask for."""
     top = locked_in(release) or ""
     project, lock = project_of(release.read, release.directory), lock_of(release.read, top)
-    extras = table(project, "project", "optional-dependencies")
-    legacy = {"dev"} if table(project, "tool", "uv").get("dev-dependencies") else set()
-    refuse_unknown("app_extras", "extra", settings.extras, list(extras))
-    groups = [*table(project, "dependency-groups"), *legacy]
-    refuse_unknown("app_groups", "group", settings.groups, groups)
+    refuse_unknown("app_extras", "extra", settings.extras, extras_of(project))
+    refuse_unknown("app_groups", "group", settings.groups, groups_of(project))
     refuse_stale(release, project, lock)
     from_git = any("git" in table(package, "source") for package in packages_of(lock))
     path = posixpath.join(top, "uv.lock")
     return Form("uv-lock", path, needs=("git",) if from_git else ())
-
-
-def refuse_unknown(setting: str, kind: str, asked: Sequence[str], there: Sequence[str]) -> None:
-    known = set(map(canonical, there))
-    if missing := [name for name in asked if canonical(name) not in known]:
-        raise RefusalError(
-            f"pyproject.toml has no {kind} {missing[0]!r}; it has {some(sorted(there)) or 'none'}.",
-            setting,
-            "correct the name, or leave it out",
-        )
 
 
 def refuse_stale(

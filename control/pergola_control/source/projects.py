@@ -3,8 +3,9 @@
 import posixpath
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from pergola_control.programs import some
 from pergola_control.refusal import RefusalError
 
 
@@ -41,14 +42,48 @@ def toml(read: Callable[[str], str | None], path: str, remedy: str) -> Mapping[s
         raise RefusalError(f"{path} cannot be read: {error}.", "app_version", remedy) from None
 
 
-def is_project(project: Mapping[str, object]) -> bool:
-    """Whether a pyproject.toml is that of a project, and not of tools alone."""
-    return bool(project.get("project")) or bool(table(project, "tool", "poetry"))
-
-
 def requirement_names(listed: object) -> set[str]:
     """The packages' names of a list such as [project] dependencies."""
     if not isinstance(listed, list):
         return set()
     found = (re.match(r"\s*([A-Za-z0-9][\w.-]*)", one) for one in listed if isinstance(one, str))
     return {canonical(one[1]) for one in found if one}
+
+
+def extras_of(project: Mapping[str, object]) -> list[str]:
+    """The extras that a pyproject.toml has, whichever tool's."""
+    places = (("project", "optional-dependencies"), ("tool", "poetry", "extras"))
+    return [name for place in places for name in table(project, *place)]
+
+
+def groups_of(project: Mapping[str, object]) -> list[str]:
+    """The groups of dependencies that a pyproject.toml has, whichever tool's, or a Pipfile."""
+    places = (
+        ("dependency-groups",),
+        ("tool", "poetry", "group"),
+        ("tool", "pdm", "dev-dependencies"),
+    )
+    found = [name for place in places for name in table(project, *place)]
+    if table(project, "tool", "uv").get("dev-dependencies"):
+        found.append("dev")
+    others = {"packages", "source", "requires", "scripts", "pipenv", "pipfile"}
+    if "packages" in project:  # a Pipfile: tables of packages lie at its top
+        found += [name for name in project if name not in others]
+    return found
+
+
+def refuse_unknown(
+    setting: str,
+    kind: str,
+    asked: Sequence[str],
+    there: Collection[str],
+    file: str = "pyproject.toml",
+) -> None:
+    """Refuse an extra or a group that the project does not have."""
+    known = set(map(canonical, there))
+    if missing := [name for name in asked if canonical(name) not in known]:
+        raise RefusalError(
+            f"{file} has no {kind} {missing[0]!r}; it has {some(sorted(there)) or 'none'}.",
+            setting,
+            "correct the name, or leave it out",
+        )
