@@ -19,6 +19,7 @@ from pergola_control.refusal import refusals_told
 from pergola_control.source.archives import archive_path, locked, made, prune, reusable
 from pergola_control.source.forms import form_of
 from pergola_control.source.settings import WORKING_TREE, Settings, checked
+from pergola_control.source.tags import version_variables
 from pergola_control.source.versions import resolved
 
 
@@ -37,8 +38,10 @@ def release_of(settings: Settings, plan: bool) -> dict[str, object]:
             "installer": form.installer,
             "lock": form.lock,
             "lock_made_from": form.said,
+            "root": release.subdirectory,
             "directory": release.directory,
             "needs": list(form.needs),
+            "version_variables": version_variables(release),
         }
         if plan:
             return result | {"warnings": warnings}
@@ -69,6 +72,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     for name in ("extras", "groups"):
         parser.add_argument(f"--{name}", default=(), type=comma, help="of the project, with ,")
     parser.add_argument("--package", default="", help="the member of a uv workspace")
+    parser.add_argument("--static-dir", default="", help="a directory that must be in it")
     parser.add_argument("--config-digest", required=True, help="hex digest of the environment")
     parser.add_argument("--cache", required=True, type=Path, help="directory for archives, mirrors")
     parser.add_argument("--plan", action="store_true", help="only resolve: no archive, no build")

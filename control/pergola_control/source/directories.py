@@ -38,6 +38,7 @@ class Tree:
     describe: str
     date: str = ""
     time: int = 0
+    is_changed: bool = True  # differs from the commit that is checked out
 
     @property
     def short(self) -> str:
@@ -129,4 +130,7 @@ def one_tree(top: Path, subdirectory: str, in_git: bool, settings: Settings) -> 
     paths, skipped = listed_paths(root) if in_git else (plain_paths(root, MACHINE_MADE), ())
     describe = f"the files of {(top / subdirectory).name} as they are"
     digest = tree_digest(root, paths)
-    return Tree(top, place.root, place.directory, paths, skipped, digest, describe)
+    changed = not in_git or bool(git(root, "status", "--porcelain", "--", ".").strip())
+    return Tree(
+        *(top, place.root, place.directory, paths, skipped, digest, describe), is_changed=changed
+    )

@@ -36,6 +36,7 @@ class Settings:
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     package: str = ""
+    static_dir: str = ""
 
     @property
     def wanted(self) -> str:
