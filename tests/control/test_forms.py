@@ -1,12 +1,16 @@
 """What an application is installed from is found in its repository, or refused with what to do."""
 
+import json
 import subprocess
 
 import pytest
 from pergola_control import uv
 from pergola_control.refusal import RefusalError
+from pergola_control.source import exports
+from pergola_control.source.files import all_paths
 from pergola_control.source.forms import FLAT, form_of
 from pergola_control.source.settings import Settings, checked
+from pergola_control.source.tags import version_in, version_variables
 from pergola_control.source.versions import resolved
 from repositories import commit, git
 
@@ -295,3 +299,178 @@ def test_a_package_from_git_makes_the_server_need_git(repository):
     lock = LOCK + package("lib", 'git = "https://x.test/lib?rev=main#0"')
     repository.having(**{"pyproject.toml": "", "uv.lock": lock})
     assert repository.form().needs == ("git",)
+
+
+# -- locks of other tools --------------------------------------------------------------------------
+
+IDNA = (
+    '[[package]]\nname = "idna"\nversion = "3.10"\ndescription = ""\noptional = false\n'
+    'python-versions = ">=3.6"\ngroups = ["main"]\n'
+    f'files = [{{file = "idna-3.10.tar.gz", hash = "sha256:{64 * "0"}"}}]\n'
+)
+POETRY = {
+    "pyproject.toml": (
+        '[tool.poetry]\nname = "po"\nversion = "0.1.0"\ndescription = ""\nreadme = "README.md"\n'
+        'authors = ["x <x@example.org>"]\n[tool.poetry.dependencies]\npython = "^3.11"\n'
+        'idna = "^3.1"\n[tool.poetry.group.web.dependencies]\n'
+    ),
+    "poetry.lock": (
+        f'{IDNA}\n[metadata]\nlock-version = "2.1"\npython-versions = "^3.11"\n'
+        'content-hash = "CONTENT"\n'
+    ),
+}
+PIPENV = {
+    "Pipfile": '[packages]\nidna = "*"\n[web]\n',
+    "Pipfile.lock": json.dumps(
+        {
+            "_meta": {"hash": {"sha256": "CONTENT"}, "pipfile-spec": 6, "sources": []},
+            "default": {"idna": {"hashes": [f"sha256:{64 * '0'}"], "version": "==3.10"}},
+            "develop": {},
+        }
+    ),
+}
+
+
+def test_a_group_that_is_not_there_is_refused_without_any_tool(repository):
+    repository.having(**POETRY)
+    assert "has no group 'wep'; it has web" in repository.refused("app_groups", groups=("wep",))
+    repository.having(**PIPENV)
+    (repository.path / "poetry.lock").unlink()
+    commit(repository.path)
+    assert "Pipfile has no extra 'x'" in repository.refused("app_extras", extras=("x",))
+
+
+def test_a_lock_that_a_merge_has_left_is_refused_by_its_line(repository):
+    repository.having(**{**POETRY, "poetry.lock": "a = 1\n<<<<<<< HEAD\n"})
+    assert "poetry.lock:2" in repository.refused("app_version")
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    """What a tool says, in the place of the tool."""
+
+    def says(code, out="", err=""):
+        told = []
+
+        def run(argv, **options):
+            told.append(
+                [list(map(str, argv[1:])), sorted(p.name for p in options["cwd"].iterdir())]
+            )
+            return subprocess.CompletedProcess(argv, code, out.encode(), err.encode())
+
+        monkeypatch.setattr(exports, "run", run)
+        monkeypatch.setattr(exports, "installed", lambda *_: "python")
+        return told
+
+    return says
+
+
+def test_a_lock_is_exported_once_from_two_files_only(repository, tool):
+    told = tool(0, f"idna==3.10 ; python_version > '3' \\\n    {HASH}\n")
+    repository.having(**POETRY, secret="x")
+    form = repository.form(groups=("web",))
+    assert (form.installer, form.lock) == ("requirements", FLAT)
+    assert form.files == {FLAT: f"idna==3.10 ; python_version > '3' \\\n    {HASH}\n"}
+    assert repository.form(groups=("web",)) == form
+    ((words, files),) = told
+    assert words[:3] == ["-m", "poetry", "export"]
+    assert "--with=web" in words
+    assert files == ["poetry.lock", "pyproject.toml"]
+
+
+def test_what_the_tool_refuses_is_told_in_its_words_with_its_command(repository, tool):
+    tool(1, err="pyproject.toml changed significantly since poetry.lock was last generated.")
+    said = repository.having(**POETRY).refused("app_version")
+    assert "changed significantly" in said
+    assert "run `poetry lock`, and commit poetry.lock" in said
+
+
+def test_what_no_hash_pins_is_refused_by_its_name(repository, tool):
+    tool(0, f"{HASHED}lib @ git+https://u:s3cret@git.test/lib@0\n")
+    said = repository.having(**POETRY).refused("app_version")
+    assert "lib @ git+https://git.test/lib@0" in said
+    assert "s3cret" not in said
+
+
+# -- versions from git -----------------------------------------------------------------------------
+
+DYNAMIC = (
+    '[project]\nname = "my.app"\ndynamic = ["version"]\n[build-system]\nrequires = ["hatch-vcs"]\n'
+)
+VARIABLE = "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_MY_APP"
+
+
+def test_the_version_from_git_is_told_to_the_build(repository):
+    repository.having(**{"pyproject.toml": DYNAMIC, "uv.lock": LOCK})
+    git(repository.path, "tag", "v1.2.3")
+    git(repository.path, "tag", "deployed")
+    assert version_variables(repository.release()[0]) == {VARIABLE: "1.2.3"}
+    sha = commit(repository.path, more="1")
+    version = version_variables(repository.release()[0])[VARIABLE]
+    assert version == f"1.2.4.dev1+g{sha[: len(version.partition('+g')[2])]}"
+    (repository.path / "more").write_text("2")
+    release = repository.release("working-tree")[0]
+    assert version_variables(release)[VARIABLE] == f"{version}.{release.short}"
+
+
+def test_a_version_that_stands_in_the_project_is_not_told(repository):
+    repository.having(**{"pyproject.toml": DYNAMIC.replace("dynamic", "x"), "uv.lock": LOCK})
+    assert version_variables(repository.release()[0]) == {}
+
+
+@pytest.mark.parametrize(
+    ("tag", "version"),
+    [("v1.2", "1.2"), ("web-1.0rc1", "1.0rc1"), ("release/2026.1", "2026.1"), ("x1", None)],
+)
+def test_a_tag_names_a_version(tag, version):
+    assert (str(version_in(tag)) if version else version_in(tag)) == version
+
+
+# -- what belongs into an archive ------------------------------------------------------------------
+
+
+def test_what_programs_made_is_left_out_of_a_directory_wherever_it_is(repository):
+    root = repository.path
+    made = ("web/env/pyvenv.cfg", "web/cache/CACHEDIR.TAG", "web/node_modules/x", "__pycache__/a")
+    for name in ("uv.lock", "pyproject.toml", "web/main.py", *made):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+    release, _ = repository.release()
+    assert release.names == ["pyproject.toml", "uv.lock", "web/main.py"]
+    assert release.warnings() == [
+        "What programs made for this machine is not in this release: web/cache, web/env, "
+        "web/node_modules."
+    ]
+    assert "web/node_modules/x" in repository.release(static_dir="web/node_modules")[0].names
+
+
+def test_a_directory_that_git_ignores_is_sent_when_it_is_named(repository):
+    repository.having(**{"pyproject.toml": "", "uv.lock": LOCK, ".gitignore": "dist/\n"})
+    (repository.path / "dist").mkdir()
+    (repository.path / "dist/a.css").write_text("")
+    assert "dist/a.css" in repository.release("working-tree", static_dir="dist")[0].names
+    assert "dist/a.css" not in repository.release("working-tree")[0].names
+
+
+def test_what_is_not_to_be_exported_is_in_no_release(repository):
+    repository.having(
+        **{
+            ".gitattributes": "docs export-ignore\n",
+            "web/pyproject.toml": "",
+            "web/uv.lock": LOCK,
+            "web/.gitattributes": "*.psd export-ignore\n",
+            "web/large.psd": "",
+            "docs/a/b": "",
+            "pyproject.toml": "",
+            "uv.lock": LOCK,
+        }
+    )
+    tree = repository.release("working-tree")[0]
+    assert sorted(tree.names) == [
+        ".gitattributes", "pyproject.toml", "uv.lock", "web/.gitattributes",
+        "web/pyproject.toml", "web/uv.lock",
+    ]  # fmt: skip
+    copy = repository.path.parent / "copy"
+    copy.mkdir()
+    repository.release()[0].copy_to(copy)
+    assert sorted(all_paths(copy)) == sorted(tree.names)

@@ -5,22 +5,24 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pergola_control.programs import some
 from pergola_control.refusal import RefusalError
 from pergola_control.source.building import build
 from pergola_control.source.commits import Commit
-from pergola_control.source.directories import Tree
-from pergola_control.source.files import lfs_warnings
+from pergola_control.source.directories import Tree, named_path
+from pergola_control.source.files import lfs_warnings, machine_made
 from pergola_control.source.forms import Form
 from pergola_control.source.packing import pack
 from pergola_control.source.settings import Settings
 
-FORMAT = "1"  # part of an archive's name: change it when archives are made differently
+FORMAT = "2"  # part of an archive's name: change it when archives are made differently
 KEPT = 5
 LOCK_LIMIT = 1200  # seconds
 
@@ -43,7 +45,7 @@ class Cached:
 def archive_path(settings: Settings, release: Commit | Tree, form: Form) -> Path:
     """Where the archive of this commit, subdirectory, list of packages and build is kept."""
     inside = ("submodules",) if isinstance(release, Commit) and release.inside else ()
-    more = (release.directory, *form.files.values()) if release.directory or form.files else ()
+    more = (release.directory, settings.static_dir, *form.files.values())
     parts = "\0".join(
         (FORMAT, release.commit, release.subdirectory, settings.build, *inside, *more)
     )
@@ -82,8 +84,12 @@ def made(settings: Settings, release: Commit | Tree, form: Form, path: Path) -> 
         directory.mkdir()
         release.copy_to(directory)
         warnings = lfs_warnings(directory)
+        static = named_path(release.directory, settings.static_dir)
         if settings.build:
+            own = machine_made(directory)
             build(settings.build, directory / release.directory, release.time)
+            warnings += without_machine_made(directory, own, static)
+        refuse_without_static(static, (directory / static).is_dir())
         add(form, directory)
         partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as out:
@@ -93,6 +99,30 @@ def made(settings: Settings, release: Commit | Tree, form: Form, path: Path) -> 
     note_path(path).write_text(json.dumps(note | {"warnings": warnings}))
     partial.rename(path)
     return found
+
+
+def without_machine_made(directory: Path, own: set[Path], static: str) -> list[str]:
+    """Remove what a build left that is of no use elsewhere, such as node_modules; say so."""
+    left = sorted(
+        path
+        for path in machine_made(directory) - own
+        if not (directory / static / "x").is_relative_to(path)
+    )
+    for path in left:
+        shutil.rmtree(path)
+    names = [path.relative_to(directory).as_posix() for path in left]
+    said = f"What the build left of packages and caches is not in this release: {some(names)}."
+    return [said] if left else []
+
+
+def refuse_without_static(static: str, is_there: bool) -> None:
+    """Refuse a release without the directory of static files that the settings name."""
+    if static and not is_there:
+        raise RefusalError(
+            f"The release would have no directory {static}.",
+            "app_static_dir",
+            "correct the path (from app_subdirectory), let app_build_command make it, or commit it",
+        )
 
 
 def add(form: Form, directory: Path) -> None:

@@ -16,7 +16,15 @@ from pathlib import Path
 
 from pergola_control.programs import text
 from pergola_control.refusal import refusals_told
-from pergola_control.source.archives import archive_path, locked, made, prune, reusable
+from pergola_control.source.archives import (
+    archive_path,
+    locked,
+    made,
+    prune,
+    refuse_without_static,
+    reusable,
+)
+from pergola_control.source.directories import named_path
 from pergola_control.source.forms import form_of
 from pergola_control.source.settings import WORKING_TREE, Settings, checked
 from pergola_control.source.tags import version_variables
@@ -28,6 +36,9 @@ def release_of(settings: Settings, plan: bool) -> dict[str, object]:
     with locked(settings.room):
         release, warnings = resolved(settings)
         form = form_of(release, settings)
+        if not settings.build:  # else it may make them
+            static = named_path(release.directory, settings.static_dir)
+            refuse_without_static(static, release.has_directory(static))
         result: dict[str, object] = {
             "id": f"{release.short}-{settings.config_digest[:8]}",
             "commit": release.commit,

@@ -55,6 +55,11 @@ class Commit:
         """The paths of its files, from the release's top."""
         return list(self.listed)
 
+    def has_directory(self, path: str) -> bool:
+        """Whether there is a directory with a file in it."""
+        submodules = (path for path, _ in self.inside)
+        return any(f"{one}/".startswith(f"{path}/") for one in (*self.names, *submodules))
+
     @property
     def plain(self) -> set[str]:
         """The paths of its files that are no links."""
@@ -67,7 +72,9 @@ class Commit:
                 self.repository,
                 "archive",
                 "--format=tar",
-                f"{self.commit}:{self.subdirectory}",
+                # Of the commit, not of a directory's tree: .gitattributes above that count as well.
+                self.commit,
+                *(("--", f":(literal){self.subdirectory}") if self.subdirectory else ()),
                 stdout=stream,
             )
             if done.returncode:
@@ -77,7 +84,7 @@ class Commit:
                     "fix what git says (`git fsck` in the repository finds damage)",
                 )
             stream.seek(0)
-            extract(stream, target)
+            extract(stream, target, self.subdirectory)
         for path, submodule in self.inside:
             (target / path).mkdir(parents=True, exist_ok=True)
             submodule.copy_to(target / path)
@@ -91,8 +98,8 @@ class Commit:
         return found + [warning for _, inside in self.inside for warning in inside.warnings()]
 
 
-def extract(stream: IO[bytes], target: Path) -> None:
-    """Extract git's tar; a refusal for names that could be written outside of the directory."""
+def extract(stream: IO[bytes], target: Path, top: str = "") -> None:
+    """Extract git's tar, or one directory of it; a refusal for names that could lead elsewhere."""
     with tarfile.open(fileobj=stream) as archive:
         members = archive.getmembers()
         links = {member.name for member in members if member.issym()}
@@ -105,6 +112,10 @@ def extract(stream: IO[bytes], target: Path) -> None:
                     "app_version",
                     "look at that commit before using it: git itself does not write such paths",
                 )
+        if top:
+            members = [member for member in members if member.name.startswith(f"{top}/")]
+            for member in members:
+                member.name = member.name.removeprefix(f"{top}/")
         # The members were checked above; older 3.11 releases have no filters.
         options = {"filter": "fully_trusted"} if hasattr(tarfile, "data_filter") else {}
         archive.extractall(target, members, **options)  # type: ignore[arg-type] # noqa: S202

@@ -8,18 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pergola_control.git import git
+from pergola_control.git import git, git_raw
 from pergola_control.programs import some
 from pergola_control.refusal import RefusalError
-from pergola_control.source.files import plain_paths, tree_digest
+from pergola_control.source.files import all_paths, plain_paths, tree_digest
 from pergola_control.source.places import place_of
 from pergola_control.source.settings import Settings
 from pergola_control.source.submodules import not_brought, staged
-
-# Left out of a directory that is not in git: made by programs, and never valid on another machine.
-MACHINE_MADE = frozenset(
-    {".git", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__"}
-)
 
 
 @dataclass(frozen=True)
@@ -39,6 +34,7 @@ class Tree:
     date: str = ""
     time: int = 0
     is_changed: bool = True  # differs from the commit that is checked out
+    made: tuple[str, ...] = ()  # directories that programs made: not in the release
 
     @property
     def short(self) -> str:
@@ -61,6 +57,10 @@ class Tree:
         """The paths of its files, from the release's top."""
         return list(self.paths)
 
+    def has_directory(self, path: str) -> bool:
+        """Whether there is a directory with a file in it."""
+        return any(f"{one}/".startswith(f"{path}/") for one in self.paths)
+
     @property
     def plain(self) -> set[str]:
         """The paths of its files that are no links."""
@@ -73,7 +73,7 @@ class Tree:
             copy.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # the comparison below tells
                 shutil.copy2(self.root / path, copy, follow_symlinks=False)
-        if tree_digest(target, plain_paths(target, frozenset())) != self.commit:
+        if tree_digest(target, all_paths(target)) != self.commit:
             raise RefusalError(
                 f"Files of {self.root} changed while they were copied.",
                 "app_source",
@@ -82,9 +82,13 @@ class Tree:
 
     def warnings(self) -> list[str]:
         """What the directory holds but the release does not."""
-        if not self.skipped:
-            return []
-        return [f"Repositories inside the directory are not in this release: {some(self.skipped)}."]
+        common = ("__pycache__", ".git")
+        worth_a_word = [path for path in self.made if posixpath.basename(path) not in common]
+        kinds = (
+            ("Repositories inside the directory are not in this release", self.skipped),
+            ("What programs made for this machine is not in this release", worth_a_word),
+        )
+        return [f"{what}: {some(paths)}." for what, paths in kinds if paths]
 
 
 def listed_paths(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -104,6 +108,31 @@ def listed_paths(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         elif os.path.lexists(root / path):  # a tracked file may be gone
             paths.append(path)
     return tuple(paths), tuple(skipped)
+
+
+def named_path(directory: str, path: str) -> str:
+    """The path of a setting, from the release's top."""
+    found = posixpath.normpath(posixpath.join(directory, path)) if path else ""
+    return "" if found == "." else found
+
+
+def not_ignored(root: Path, paths: tuple[str, ...]) -> tuple[str, ...]:
+    """The paths without those that .gitattributes keeps out of archives, as for a commit."""
+    above = {
+        "/".join(parts[:count])
+        for parts in (path.split("/") for path in paths)
+        for count in range(1, len(parts) + 1)
+    }
+    asked = "\0".join(sorted(above)).encode(errors="surrogateescape")
+    done = git_raw(root, "check-attr", "--stdin", "-z", "export-ignore", stdin=asked)
+    fields = os.fsdecode(done.stdout).split("\0")
+    ignored = {
+        path for path, value in zip(fields[0::3], fields[2::3], strict=False) if value == "set"
+    }
+    if not ignored:
+        return paths
+    tops = tuple(f"{path}/" for path in ignored)
+    return tuple(path for path in paths if path not in ignored and not path.startswith(tops))
 
 
 def text_below(top: Path, path: str) -> str | None:
@@ -127,10 +156,22 @@ def one_tree(top: Path, subdirectory: str, in_git: bool, settings: Settings) -> 
         )
     place = place_of(partial(text_below, top), subdirectory, settings)
     root = top / place.root
-    paths, skipped = listed_paths(root) if in_git else (plain_paths(root, MACHINE_MADE), ())
+    named = named_path(place.directory, settings.static_dir)
+    skipped: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
+    if in_git:
+        paths, skipped = listed_paths(root)
+        paths = not_ignored(root, paths)
+        # What is named is sent although git ignores it: a build made it.
+        below = plain_paths(root / named)[0] if named and (root / named).is_dir() else ()
+        paths = tuple(sorted({*paths, *(posixpath.join(named, path) for path in below)}))
+    else:
+        paths, made = plain_paths(root, named)
     describe = f"the files of {(top / subdirectory).name} as they are"
     digest = tree_digest(root, paths)
     changed = not in_git or bool(git(root, "status", "--porcelain", "--", ".").strip())
     return Tree(
-        *(top, place.root, place.directory, paths, skipped, digest, describe), is_changed=changed
+        *(top, place.root, place.directory, paths, skipped, digest, describe),
+        is_changed=changed,
+        made=made,
     )
