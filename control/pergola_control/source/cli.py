@@ -52,6 +52,7 @@ def release_of(settings: Settings, plan: bool) -> dict[str, object]:
             "root": release.subdirectory,
             "directory": release.directory,
             "needs": list(form.needs),
+            "exported": form.exported,
             "version_variables": version_variables(release),
         }
         if plan:

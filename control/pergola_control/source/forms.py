@@ -44,6 +44,7 @@ class Form:
     files: Mapping[str, str] = field(default_factory=dict)
     said: str = ""
     needs: tuple[str, ...] = ()  # programs that servers need to install it
+    exported: bool = False  # by the tool whose project it is: what builds that is no part of it
 
 
 def form_of(release: Release, settings: Settings) -> Form:
@@ -59,7 +60,7 @@ def form_of(release: Release, settings: Settings) -> Form:
     exported = exports.exported(release, settings)
     if exported:
         content, lock = exported
-        return Form("requirements", FLAT, {FLAT: content}, f"{lock}, exported")
+        return Form("requirements", FLAT, {FLAT: content}, lock, exported=True)
     others = [one for one in lists_of(release) if one.lines and not one.loose]
     if len(others) == 1:
         return of_list(release, others[0], settings)

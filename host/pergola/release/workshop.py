@@ -28,6 +28,11 @@ HINTS = (
         "deploy again",
     ),
     (
+        r"not found in the cache|network (was|is) disabled",
+        "what builds the project is not in its list of packages: add what [build-system] requires "
+        "there, or set app_project_install_options: [], and deploy again",
+    ),
+    (
         r"Git executable not found|`git` was not found|git: not found",
         "the lock has a package from git, and the server has no git: deploy.yml installs it",
     ),
