@@ -47,7 +47,8 @@ class Manifest:
     `installer`: uv-lock or requirements. `environment_names`: of variables, secret or not.
     `lock`: the list of packages in the archive; empty: an earlier Pergola's, at its top.
     `directory`: where the application is in the archive. `version_variables`: what tells the tools
-    that build the project its version, which they cannot ask git for.
+    that build the project its version, which they cannot ask git for. `exported`: the list was
+    made of a lock that knows nothing of what builds the project.
     """
 
     id: str = ""
@@ -58,6 +59,7 @@ class Manifest:
     lock: str = ""
     directory: str = ""
     version_variables: dict[str, str] = field(default_factory=dict)
+    exported: bool = False
     requirements: str = ""
     extras: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)

@@ -397,7 +397,7 @@ def test_what_no_hash_pins_is_refused_by_its_name(repository, tool):
 DYNAMIC = (
     '[project]\nname = "my.app"\ndynamic = ["version"]\n[build-system]\nrequires = ["hatch-vcs"]\n'
 )
-VARIABLE = "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_MY_APP"
+VARIABLE = "SETUPTOOLS_SCM_PRETEND_VERSION"
 
 
 def test_the_version_from_git_is_told_to_the_build(repository):

@@ -157,9 +157,10 @@ def test_a_lock_inside_the_archive_is_installed_for_the_application_beside_it(sh
     made = packages.Packages(shop, ordered)
     made.fetch()
     made.build()
-    assert [call[1] for call in told] == [str(shop.code / "apps/api")] * 2
+    assert [call[1] for call in told] == [str(shop.code / "apps/api")] * 3
     assert all({"--extra=s3", "--group=web"} <= set(call[0]) for call in told)
-    assert [call[2].get("PBR_VERSION") for call in told] == [None, "1"]
+    assert [call[2].get("PBR_VERSION") for call in told] == [None, None, "1"]
+    assert ["--no-install-local" in call[0] for call in told] == [True, True, False]
 
 
 def test_a_list_of_another_name_is_installed(shop):

@@ -5,7 +5,6 @@ A release has no git on the server: the version is told there, in each tool's ow
 
 import posixpath
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
@@ -16,53 +15,40 @@ from pergola_control.source.directories import Tree
 from pergola_control.source.places import local_path, packages_of
 from pergola_control.source.projects import lock_of, project_of, table
 
-# What asks git: names in [build-system] requires, or the old way in setup.py and setup.cfg.
+# What asks git, and where it is told otherwise. (Versioneer reads what `git archive` fills in.) These
+# hold for every project that is built, so servers set them only when all others are installed.
+# setuptools-scm has a variable for each project, which hatch-vcs does not know.
+VARIABLES = {
+    "hatch-vcs": "SETUPTOOLS_SCM_PRETEND_VERSION",
+    "setuptools-scm": "SETUPTOOLS_SCM_PRETEND_VERSION",
+    "vcs-versioning": "SETUPTOOLS_SCM_PRETEND_VERSION",
+    "poetry-dynamic-versioning": "POETRY_DYNAMIC_VERSIONING_BYPASS",
+    "uv-dynamic-versioning": "UV_DYNAMIC_VERSIONING_BYPASS",
+    "pbr": "PBR_VERSION",
+    "pdm": "PDM_BUILD_SCM_VERSION",
+}
 ASKS_GIT = re.compile(
-    r"hatch-vcs|setuptools[-_]scm|poetry-dynamic-versioning|uv-dynamic-versioning|\bpbr\b"
-    r"|versioneer|vcs-versioning|versioningit|dunamai"
+    r"\b(hatch-vcs|setuptools[-_]scm|vcs-versioning|\w+-dynamic-versioning|pbr)\b"
 )
 DESCRIBED = re.compile(r"(?P<tag>.+)-(?P<distance>\d+)-g(?P<commit>[0-9a-f]+)")
 IN_TAG = re.compile(r"(?:.*[-/])?v?(?P<version>\d.*)")
-# They hold for every project that is built, so they are set for the tool that is in use only.
-FOR_ALL = {
-    "pbr": "PBR_VERSION",
-    "pdm": "PDM_BUILD_SCM_VERSION",
-    "uv-dynamic-versioning": "UV_DYNAMIC_VERSIONING_BYPASS",
-}
 
 
 def version_variables(release: Commit | Tree) -> dict[str, str]:
-    """The variables that tell a project's version; none for one that says it itself."""
-    found = projects(release)
-    if not found:
+    """The variables that tell the projects' version; none where they say it themselves."""
+    tools = {tool for directory in directories(release) for tool in asking(release, directory)}
+    if not tools:
         return {}
     version = version_of(release)
-    variables = {}
-    for name, asks in found.items():
-        known = re.sub(r"[-_.]+", "_", name).upper()
-        variables[f"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_{known}"] = version
-        if "poetry-dynamic-versioning" in asks:
-            told = variables.get("POETRY_DYNAMIC_VERSIONING_OVERRIDE", "")
-            more = f"{told},{name}={version}" if told else f"{name}={version}"
-            variables["POETRY_DYNAMIC_VERSIONING_OVERRIDE"] = more
-        variables |= {one: version for tool, one in FOR_ALL.items() if tool in asks}
-    return variables
+    return {VARIABLES[tool]: version for tool in sorted(tools)}
 
 
-def projects(release: Commit | Tree) -> dict[str, set[str]]:
-    """The release's own projects that ask git for their version: name -> by which tools."""
-    lock = lock_of(release.read, lock_directory(release))
-    local = [local_path(one) for one in packages_of(lock)]
+def directories(release: Commit | Tree) -> list[str]:
+    """Where the release's own projects are."""
     at = lock_directory(release)
-    local_ones = (posixpath.normpath(posixpath.join(at, one)) for one in local if one)
-    directories = {one.removeprefix(".") for one in (release.directory, *local_ones)}
-    found = {}
-    for path in sorted(directories):
-        project = project_of(release.read, path)
-        name, tools = name_of(project), asking(release, path, project)
-        if name and tools:
-            found[name] = tools
-    return found
+    local = (local_path(one) for one in packages_of(lock_of(release.read, at)))
+    found = {posixpath.normpath(posixpath.join(at, one)) for one in local if one}
+    return sorted({one.removeprefix(".") for one in (release.directory, *found)})
 
 
 def lock_directory(release: Commit | Tree) -> str:
@@ -71,26 +57,22 @@ def lock_directory(release: Commit | Tree) -> str:
     return release.directory if own in release.names else ""
 
 
-def name_of(project: Mapping[str, object]) -> str:
-    names = (table(project, *place).get("name") for place in (("project",), ("tool", "poetry")))
-    return str(next(filter(None, names), ""))
-
-
-def asking(release: Commit | Tree, directory: str, project: Mapping[str, object]) -> set[str]:
+def asking(release: Commit | Tree, directory: str) -> set[str]:
     """The tools by which a project asks git for its version."""
+    project = project_of(release.read, directory)
     dynamic = table(project, "project").get("dynamic", [])
     poetry = table(project, "tool", "poetry-dynamic-versioning").get("enable")
     is_dynamic = isinstance(dynamic, list) and "version" in dynamic
-    if not is_dynamic and not poetry:
+    if not is_dynamic and not poetry and "project" in project:
         return set()
     requires = table(project, "build-system").get("requires", [])
     listed = " ".join(map(str, requires)) if isinstance(requires, list) else ""
     for name in ("setup.py", "setup.cfg"):
-        listed += release.read(f"{directory}/{name}".lstrip("/")) or ""
-    found = set(ASKS_GIT.findall(listed))
+        listed += release.read(posixpath.join(directory, name)) or ""
+    found = {one.replace("_", "-") for one in ASKS_GIT.findall(listed)}
     if table(project, "tool", "pdm", "version").get("source") == "scm":
         found.add("pdm")
-    return found
+    return found & set(VARIABLES)
 
 
 def version_of(release: Commit | Tree) -> str:

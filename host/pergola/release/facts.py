@@ -13,7 +13,7 @@ from pergola.system import show
 OWN = ("id", "commit", "describe", "date", "processes", "schedules")
 NO_SETTINGS = (
     *(*OWN, "installer", "environment_names"),
-    *("lock", "directory", "version_variables"),
+    *("lock", "directory", "version_variables", "exported"),
 )
 LAST_LINES = 10
 

@@ -60,7 +60,10 @@ class Packages:
 
     def __init__(self, shop: Workshop, manifest: Manifest, access: Access | None = None) -> None:
         self.shop, self.code, self.venv = shop, shop.code, shop.venv
-        self.uv, self.own_options = shop.settings.uv, manifest.project_install_options
+        self.uv = shop.settings.uv
+        # What builds the project is fetched where its tool would do that, as by `uv sync`.
+        never = ["--offline"] if manifest.exported else []
+        self.own_options = [one for one in manifest.project_install_options if one not in never]
         self.lock, self.is_uvs = manifest.lock_path, manifest.installer == "uv-lock"
         self.app = self.code / manifest.directory
         self.sync = [self.uv, "sync", "--no-dev", "--no-editable"]
@@ -140,6 +143,10 @@ class Packages:
         run, what = self.shop.run, f"install what {self.lock} says"
         variables = {**self.access.variables, **self.version}
         if self.is_uvs:
+            if self.version:  # it must reach no package but the release's own
+                venv = {"UV_PROJECT_ENVIRONMENT": str(self.venv), **self.access.variables}
+                others = [*self.sync, "--locked", "--no-install-local"]
+                run(others, what, directory=self.app, environment=venv)
             # Not editable and in a directory of its own: uv would take stale code otherwise.
             run(
                 [*self.sync, "--locked"],
