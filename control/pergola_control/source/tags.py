@@ -15,8 +15,8 @@ from pergola_control.source.directories import Tree
 from pergola_control.source.places import local_path, packages_of
 from pergola_control.source.projects import lock_of, project_of, table
 
-# What asks git, and where it is told otherwise. (Versioneer reads what `git archive` fills in.) These
-# hold for every project that is built, so servers set them only when all others are installed.
+# What asks git, and where it is told otherwise. (Versioneer reads what `git archive` fills in.) They
+# hold for every project that is built, so servers set them when all others are installed.
 # setuptools-scm has a variable for each project, which hatch-vcs does not know.
 VARIABLES = {
     "hatch-vcs": "SETUPTOOLS_SCM_PRETEND_VERSION",
