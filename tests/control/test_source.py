@@ -219,6 +219,40 @@ def test_a_pipe_is_refused(tmp_path):
     assert "not a file, directory or link" in refusal(tmp_path, tmp_path / "plain")
 
 
+def test_what_a_build_leaves_of_packages_is_not_sent(tmp_path, app):
+    (app / "vendor/node_modules").mkdir(parents=True)
+    commit(app, vendor__node_modules__own="1")
+    command = "mkdir -p node_modules/x static; echo x | tee node_modules/x/y static/a.css"
+    made = release(tmp_path, app, "--build", command, "--static-dir", "static")
+    assert "node_modules." in made["warnings"][0]
+    assert {"static/a.css", "vendor/node_modules/own"} <= set(names(made))
+    assert "node_modules/x/y" not in names(made)
+    for build in ((), ("--build", "true")):
+        said = refusal(tmp_path, app, *build, "--static-dir", "dist")
+        assert "The release would have no directory dist." in said
+
+
+def test_an_application_below_its_lock_is_built_in_its_own_directory(tmp_path, app):
+    lock = 'version = 1\n[[package]]\nname = "shared"\nsource = { directory = "../shared" }\n'
+    commit(app, web__pyproject_dot_toml="", web__uv_dot_lock=lock, shared__a_dot_py="1")
+    for version in ("HEAD", "working-tree"):
+        words = ("--subdirectory", "web", "--version", version, "--build", "pwd >here")
+        made = release(tmp_path, app, *words)
+        assert (made["directory"], made["lock"]) == ("web", "web/uv.lock")
+        assert {"web/here", "web/uv.lock", "shared/a.py"} <= set(names(made))
+
+
+def test_names_with_spaces_and_other_letters_are_sent(tmp_path, app):
+    (app / "a b").mkdir()
+    (app / "a b" / "ü %i.txt").write_text("1")
+    (app / "link to").symlink_to("a b/ü %i.txt")
+    commit(app)
+    for version in ("HEAD", "working-tree"):
+        assert {"a b/ü %i.txt", "link to"} <= set(
+            names(release(tmp_path, app, "--version", version))
+        )
+
+
 def test_a_failed_build_shows_its_last_lines(tmp_path, app):
     message = refusal(tmp_path, app, "--build", "seq 100; echo broken >&2; exit 3")
     assert "The build failed (exit 3)" in message
@@ -247,11 +281,12 @@ def test_a_build_that_hangs_ends_with_all_it_started(tmp_path, app, monkeypatch)
     assert time.monotonic() - began < 5
 
 
-def test_large_files_are_told(tmp_path, app):
+def test_pointers_to_large_files_are_refused_unless_the_build_replaces_them(tmp_path, app):
     commit(app, big="version https://git-lfs.github.com/spec/v1\n")
-    (warning,) = release(tmp_path, app)["warnings"]
-    assert warning.endswith("big.")
-    assert release(tmp_path, app)["warnings"] == [warning]  # also when it is reused
+    said = refusal(tmp_path, app)
+    assert "only Git LFS pointers, not their content: big." in said
+    assert "git lfs pull" in said
+    assert release(tmp_path, app, "--build", "rm big")["warnings"] == []
 
 
 def test_two_runs_at_once_make_one_archive(tmp_path, app):

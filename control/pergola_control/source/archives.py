@@ -17,7 +17,7 @@ from pergola_control.refusal import RefusalError
 from pergola_control.source.building import build
 from pergola_control.source.commits import Commit
 from pergola_control.source.directories import Tree, named_path
-from pergola_control.source.files import lfs_warnings, machine_made
+from pergola_control.source.files import machine_made, refuse_pointers
 from pergola_control.source.forms import Form
 from pergola_control.source.packing import pack
 from pergola_control.source.settings import Settings
@@ -83,12 +83,13 @@ def made(settings: Settings, release: Commit | Tree, form: Form, path: Path) -> 
         directory = Path(temporary).resolve() / "source"
         directory.mkdir()
         release.copy_to(directory)
-        warnings = lfs_warnings(directory)
+        warnings: list[str] = []
         static = named_path(release.directory, settings.static_dir)
         if settings.build:
             own = machine_made(directory)
             build(settings.build, directory / release.directory, release.time)
             warnings += without_machine_made(directory, own, static)
+        refuse_pointers(directory)
         refuse_without_static(static, (directory / static).is_dir())
         add(form, directory)
         partial = path.with_name(path.name + ".partial")

@@ -99,18 +99,26 @@ def special_file(path: str) -> RefusalError:
     )
 
 
-def lfs_warnings(root: Path) -> list[str]:
-    """A warning when files are only pointers to large files."""
-    pointers = []
-    for path in walk(root):
-        status = path.lstat()
-        if stat.S_ISREG(status.st_mode) and status.st_size < 1024:
-            with path.open("rb") as file:
-                if file.read(len(LFS_POINTER)) == LFS_POINTER:
-                    pointers.append(path.relative_to(root).as_posix())
-    if not pointers:
-        return []
-    return [
-        "These files are only Git LFS pointers, not their content (install git-lfs here and run "
-        f"`git lfs fetch`): {some(sorted(pointers))}."
-    ]
+def is_pointer(path: Path) -> bool:
+    """Whether a file only says which large file Git LFS has in its place."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size >= 1024:
+        return False
+    with path.open("rb") as file:
+        return file.read(len(LFS_POINTER)) == LFS_POINTER
+
+
+def refuse_pointers(root: Path) -> None:
+    """Refuse files that are only pointers to large files."""
+    found = [path.relative_to(root).as_posix() for path in walk(root) if is_pointer(path)]
+    if found:
+        raise pointers_only(sorted(found))
+
+
+def pointers_only(paths: Sequence[str]) -> RefusalError:
+    return RefusalError(
+        f"These files are only Git LFS pointers, not their content: {some(paths)}.",
+        "app_source",
+        "install git-lfs here, run `git lfs install && git lfs pull` in a clone and set app_source "
+        "to that; or keep them out of releases (export-ignore in .gitattributes)",
+    )

@@ -15,9 +15,9 @@ from pergola_control.source.directories import Tree
 from pergola_control.source.places import local_path, packages_of
 from pergola_control.source.projects import lock_of, project_of, table
 
-# What asks git, and where it is told otherwise. (Versioneer reads what `git archive` fills in.) They
-# hold for every project that is built, so servers set them when all others are installed.
-# setuptools-scm has a variable for each project, which hatch-vcs does not know.
+# What asks git, and the variable that tells it otherwise. (Versioneer reads what `git archive` has
+# filled in.) They hold for every project that is built, so servers set them when all others are
+# installed. setuptools-scm has one for each project, which hatch-vcs does not know.
 VARIABLES = {
     "hatch-vcs": "SETUPTOOLS_SCM_PRETEND_VERSION",
     "setuptools-scm": "SETUPTOOLS_SCM_PRETEND_VERSION",
