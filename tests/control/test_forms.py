@@ -316,19 +316,56 @@ POETRY = {
     ),
     "poetry.lock": (
         f'{IDNA}\n[metadata]\nlock-version = "2.1"\npython-versions = "^3.11"\n'
-        'content-hash = "CONTENT"\n'
+        'content-hash = "66d1ecb4884941c3599ef5afa6a662126fd2a999046e40c3ffa8cb11a8e9743f"\n'
     ),
 }
+PIPFILE_DIGEST = "954f6da48ef1446a7441b8b20ad7b3e50bed476b3bf05e70a2acf8a4f07f6a7a"
 PIPENV = {
     "Pipfile": '[packages]\nidna = "*"\n[web]\n',
     "Pipfile.lock": json.dumps(
         {
-            "_meta": {"hash": {"sha256": "CONTENT"}, "pipfile-spec": 6, "sources": []},
+            "_meta": {"hash": {"sha256": PIPFILE_DIGEST}, "pipfile-spec": 6, "sources": []},
             "default": {"idna": {"hashes": [f"sha256:{64 * '0'}"], "version": "==3.10"}},
             "develop": {},
         }
     ),
 }
+
+
+PDM = {
+    "pyproject.toml": (
+        '[project]\nname = "pd"\nversion = "0.1.0"\nrequires-python = ">=3.11"\n'
+        'dependencies = ["idna>=3"]\n[dependency-groups]\nweb = ["h11"]\n'
+    ),
+    "pdm.lock": (
+        '[metadata]\ngroups = ["default", "web"]\nstrategy = ["inherit_metadata"]\n'
+        'lock_version = "4.5.0"\ncontent_hash = '
+        '"sha256:0d9f5506293c20bb674b175d1f758493049b2d3b8d923f58a9c2ad8867291c8b"\n'
+        '[[metadata.targets]]\nrequires_python = ">=3.11"\n[[package]]\nname = "idna"\n'
+        'version = "3.10"\nrequires_python = ">=3.6"\nsummary = ""\ngroups = ["default"]\n'
+        f'files = [{{file = "idna-3.10-py3-none-any.whl", hash = "sha256:{64 * "0"}"}}]\n'
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "changed", "command"),
+    [
+        (POETRY, ("pyproject.toml", "idna = ", 'anyio = "*"\nidna = '), "poetry lock"),
+        (PDM, ("pyproject.toml", '["idna', '["anyio", "idna'), "pdm lock"),
+        (PIPENV, ("Pipfile", "[web]", 'anyio = "*"\n[web]'), "pipenv lock"),
+    ],
+)
+def test_each_tool_itself_exports_its_lock_or_says_that_it_is_old(
+    repository, files, changed, command
+):
+    (content,) = repository.having(**files).form().files.values()
+    packages = [line for line in content.splitlines() if line.startswith("idna==3.10")]
+    assert len(packages) == 1
+    assert HASH in content
+    name, old, new = changed
+    repository.having(**{name: files[name].replace(old, new)})
+    assert f"run `{command}" in repository.refused("app_version")
 
 
 def test_a_group_that_is_not_there_is_refused_without_any_tool(repository):
