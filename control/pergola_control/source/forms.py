@@ -117,10 +117,6 @@ def lists_of(release: Release) -> list[Flat]:
 
 def locked_in(release: Release) -> str | None:
     """The directory of the release that has its uv.lock."""
-    if "requirements.txt" in release.names and not is_locked(release.read, release.directory):
-        own = flat(release.read, posixpath.join(release.directory, "requirements.txt"))
-        if own and own.lines and not own.loose:
-            return None
     directories = (release.directory, *above(release.directory))
     return next((one for one in directories if is_locked(release.read, one)), None)
 
