@@ -187,7 +187,8 @@ def test_a_version_that_does_not_exist_is_answered_with_those_that_do(
             {"requirements.txt": "fastapi==0.1\n"},
             "",
             "does not pin every package by hash: fastapi==0.1 (requirements.txt:1). "
-            "Setting: app_version Next: run `git mv requirements.txt requirements.in && uv pip compile requirements.in",
+            "Setting: app_version Next: run `git mv requirements.txt requirements.in && "
+            "uv pip compile requirements.in --universal --generate-hashes",
         ),
     ],
     ids=["no subdirectory", "no lock", "nothing", "no hashes"],
