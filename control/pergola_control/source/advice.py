@@ -31,10 +31,7 @@ def no_lock(release: Commit | Tree, own: Flat | None, others: Sequence[str]) -> 
     if table(project, "tool", "poetry") and not table(project, "project"):
         return missing(release, "pyproject.toml", "is Poetry's", "poetry lock", "poetry.lock")
     if listed or (project.get("project") and own is None):
-        return missing(
-            release, "pyproject.toml", "has no lock: its packages are not pinned", "uv lock",
-            "uv.lock",
-        )  # fmt: skip
+        return unlocked(release)
     if own is not None:
         return loose(own, release)
     for name, command, lock in WITHOUT_LOCK:
@@ -72,6 +69,11 @@ def missing(release: Commit | Tree, name: str, what: str, command: str, lock: st
     )
 
 
+def unlocked(release: Commit | Tree) -> RefusalError:
+    what = "has no lock: its packages are not pinned"
+    return missing(release, "pyproject.toml", what, "uv lock", "uv.lock")
+
+
 def loose(found: Flat, release: Commit | Tree) -> RefusalError:
     """The refusal of a list that does not say exactly which files are to be installed."""
     path = found.paths[0]
@@ -103,6 +105,8 @@ def nothing(release: Commit | Tree) -> RefusalError:
             if posixpath.basename(path) in LOCKS and "node_modules" not in path
         }
     )
+    if has(release, "pyproject.toml") and not where:
+        return unlocked(release)
     conda = [name for name in ("environment.yml", "environment.yaml") if has(release, name)]
     what = f" ({conda[0]} is Conda's, and is not read)" if conda else ""
     there = f"there are some in {some(where)}" if where else "a new one is made with `uv lock`"
