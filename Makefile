@@ -54,6 +54,8 @@ bench: ## Measure against floors of the same run
 	benchmarks/postgresql
 
 lock: ## Update the pinned Python tools, with hashes
-	for file in requirements requirements-dev molecule/backup/s3/requirements; do \
+	for file in requirements requirements-dev molecule/backup/s3/requirements \
+	  control/pergola_control/source/tools/poetry control/pergola_control/source/tools/pdm \
+	  control/pergola_control/source/tools/pipenv; do \
 	  uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate $$file.in --output-file $$file.txt; done

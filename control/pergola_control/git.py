@@ -38,12 +38,14 @@ def git_raw(
     limit: float = GIT_LIMIT,
     stdout: IO[bytes] | int = subprocess.PIPE,
     env: dict[str, str] | None = None,
+    stdin: bytes | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run git in a repository; the caller looks at the return code."""
     # The user's line-end conversion and umask must not change what a release holds.
     fixed = ("-c", "core.autocrlf=false", "-c", "tar.umask=0022", "-c", "gc.autoDetach=false")
     argv = ("git", *fixed, *arguments)
-    return run(argv, cwd=repository, env=env or git_environment(), limit=limit, stdout=stdout)
+    env = env or git_environment()
+    return run(argv, cwd=repository, env=env, limit=limit, stdout=stdout, stdin=stdin)
 
 
 def git(repository: Path, *arguments: str) -> str:
@@ -99,6 +101,17 @@ def local_commit(repository: Path, version: str) -> str | None:
     found = {commit_of(repository, f"refs/remotes/{remote}/{version}") for remote in remotes}
     found.discard(None)
     return found.pop() if len(found) == 1 else None
+
+
+def file_of(repository: Path, commit: str, path: str) -> str | None:
+    """The text of a commit's file, through links inside the repository; None if there is none."""
+    if not path.isprintable():  # a line's end would be another question
+        return None
+    asked = f"{commit}:{path}\n".encode()
+    done = git_raw(repository, "cat-file", "--batch", "--follow-symlinks", stdin=asked)
+    head, _, rest = done.stdout.partition(b"\n")
+    found = re.fullmatch(rb"[0-9a-f]+ blob (\d+)", head)
+    return rest[: int(found[1])].decode(errors="replace") if found else None
 
 
 def is_shallow(repository: Path) -> bool:

@@ -23,6 +23,7 @@ def run(
     limit: float,
     stdout: IO[bytes] | int = subprocess.PIPE,
     stderr: int = subprocess.PIPE,
+    stdin: bytes | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program without a terminal for at most `limit` seconds; LimitExceededError after that.
 
@@ -32,13 +33,13 @@ def run(
         argv,
         cwd=cwd,
         env=env,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
         stdout=stdout,
         stderr=stderr,
         start_new_session=True,
     )
     try:
-        out, err = process.communicate(timeout=limit)
+        out, err = process.communicate(stdin, timeout=limit)
     except subprocess.TimeoutExpired:
         raise LimitExceededError(f"no end after {limit:.0f} s") from None
     finally:

@@ -20,19 +20,25 @@ EXPORT = (
 )
 
 
-def locked(project: str, lock: str) -> list[tuple[str, str]]:
+def locked(
+    projects: Mapping[str, str], lock: str, content: str, directory: str, options: Sequence[str]
+) -> list[tuple[str, str]]:
     """The (package, version) pairs that a server installs; ValueError if uv cannot read the lock.
 
-    `project` and `lock` are the texts of pyproject.toml, which has the groups, and of uv.lock.
-    Markers may make several pairs of a package. uv reads these two only: no index, no Python.
+    `projects`: each pyproject.toml by its path. `lock`: the path of uv.lock, with its content.
+    `directory`: the application's. `options` choose extras and groups. Markers may make several
+    pairs of a package. uv reads these files only: no index, no Python.
     """
-    with tempfile.TemporaryDirectory(prefix="pergola-") as directory:
-        top = Path(directory)
-        (top / "pyproject.toml").write_text(project, encoding="utf-8")
-        (top / "uv.lock").write_text(lock, encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix="pergola-") as temporary:
+        top = Path(temporary)
+        for name, text_of in {**projects, lock: content}.items():
+            path = top / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text_of, encoding="utf-8")
+        (top / directory).mkdir(parents=True, exist_ok=True)
         # What the user has set for other work of uv's is not meant here.
         env = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
-        done = run((program(), *EXPORT), cwd=top, env=env, limit=LIMIT)
+        done = run((program(), *EXPORT, *options), cwd=top / directory, env=env, limit=LIMIT)
     if done.returncode:
         raise ValueError(in_short(text(done.stderr)))
     exported = tomllib.loads(done.stdout.decode())

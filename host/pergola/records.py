@@ -45,6 +45,10 @@ class Manifest:
     """What a release is made of: its commit, and the settings that are part of it.
 
     `installer`: uv-lock or requirements. `environment_names`: of variables, secret or not.
+    `lock`: the list of packages in the archive; empty: an earlier Pergola's, at its top.
+    `directory`: where the application is in the archive. `version_variables`: what tells the tools
+    that build the project its version, which they cannot ask git for. `exported`: the list was
+    made of a lock that knows nothing of what builds the project.
     """
 
     id: str = ""
@@ -52,6 +56,14 @@ class Manifest:
     describe: str = ""
     date: str = ""
     installer: str = ""
+    lock: str = ""
+    directory: str = ""
+    version_variables: dict[str, str] = field(default_factory=dict)
+    exported: bool = False
+    requirements: str = ""
+    extras: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    package: str = ""
     python: str = ""
     subdirectory: str = ""
     build_command: str = ""
@@ -68,6 +80,12 @@ class Manifest:
     processes: list[Process] = field(default_factory=list)
     schedules: list[Schedule] = field(default_factory=list)
     environment_names: list[str] = field(default_factory=list)
+
+    @property
+    def lock_path(self) -> str:
+        """The list of packages, from the archive's top."""
+        usual = {"uv-lock": "uv.lock"}.get(self.installer, "requirements.txt")
+        return self.lock or usual
 
 
 @dataclass(frozen=True)

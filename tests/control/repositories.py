@@ -40,7 +40,13 @@ def made(directory):
     directory = directory / "app"
     directory.mkdir()
     git(directory, "init", "-q", "-b", "main")
-    commit(directory, "First", pyproject_dot_toml="[project]\n", uv_dot_lock="v", main_dot_py="1")
+    commit(
+        directory,
+        "First",
+        pyproject_dot_toml="[project]\n",
+        uv_dot_lock="version = 1\n",
+        main_dot_py="1",
+    )
     git(directory, "tag", "v1.0")
     return directory
 

@@ -349,12 +349,15 @@ def test_packages_that_servers_install_are_compared(tmp_path, app):
 
 def test_packages_of_extras_and_of_the_group_dev_change_nothing_on_a_server():
     names = {"uvicorn", "click", "httptools", "gunicorn"}
-    assert Lock("uv.lock", uv_lock(orphan="1"), PYPROJECT).packages().keys() == names
+    assert (
+        Lock("uv.lock", uv_lock(orphan="1"), {"pyproject.toml": PYPROJECT}).packages().keys()
+        == names
+    )
 
 
 def test_a_group_that_is_no_default_is_not_installed_on_a_server():
     none = PYPROJECT.replace('["dev", "server"]', "[]")
-    assert "gunicorn" not in Lock("uv.lock", uv_lock(), none).packages()
+    assert "gunicorn" not in Lock("uv.lock", uv_lock(), {"pyproject.toml": none}).packages()
 
 
 def test_a_group_that_is_no_default_any_more_goes_away(tmp_path, app):
@@ -367,7 +370,7 @@ def test_what_uv_says_of_a_lock_is_told_in_one_line_without_the_file():
     with pytest.raises(
         ValueError, match=r"\AFailed to parse `uv.lock`; cause: .* line 2"
     ) as caught:
-        Lock("uv.lock", "version = 1\n[[s3cret\n", PYPROJECT).packages()
+        Lock("uv.lock", "version = 1\n[[s3cret\n", {"pyproject.toml": PYPROJECT}).packages()
     assert "\n" not in str(caught.value)
     assert "s3cret" not in str(caught.value)
 
@@ -375,7 +378,7 @@ def test_what_uv_says_of_a_lock_is_told_in_one_line_without_the_file():
 def test_a_user_s_own_settings_of_uv_do_not_matter(monkeypatch):
     monkeypatch.setenv("UV_LOCKED", "1")
     monkeypatch.setenv("UV_NO_DEFAULT_GROUPS", "1")
-    assert "gunicorn" in Lock("uv.lock", uv_lock(), PYPROJECT).packages()
+    assert "gunicorn" in Lock("uv.lock", uv_lock(), {"pyproject.toml": PYPROJECT}).packages()
 
 
 def test_a_package_may_have_several_versions_and_the_lock_no_project():
@@ -395,7 +398,7 @@ server = [{wanted}]
 """
     for version, marker in markers.items():
         lock += package("a-b-c", version, f'resolution-markers = ["{marker}"]\n')
-    assert Lock("uv.lock", lock, project).packages() == {"a-b-c": "1, 2"}
+    assert Lock("uv.lock", lock, {"pyproject.toml": project}).packages() == {"a-b-c": "1, 2"}
 
 
 def test_requirements_are_read_with_hashes_markers_and_extras():
@@ -435,10 +438,9 @@ def test_a_live_lock_that_cannot_be_read_hinders_nothing(tmp_path, app, lock, wh
     assert plan["commits"][0] == "1 new:"
 
 
-@pytest.mark.parametrize("lock", ["[[package", '[[package]]\nversion = "1"\n'])
-def test_a_new_lock_that_cannot_be_read_is_refused(tmp_path, app, lock):
+def test_a_new_lock_that_cannot_be_read_is_refused(tmp_path, app):
     was = live(app)
-    commit(app, uv_dot_lock=lock)
+    commit(app, uv_dot_lock='[[package]]\nversion = "1"\n')
     assert "Setting: app_version" in refusal(tmp_path, app, was)
 
 

@@ -26,7 +26,7 @@ ROOMS = [
     ),
 ]
 # What requirements.txt pins.
-PINNED = {"ansible", "typer", "yaml"}
+PINNED = {"ansible", "packaging", "typer", "yaml"}
 # Of the servers' package what knows nothing of a server: people's moments are read by one reader.
 SHARED = {"pergola.errors", "pergola.people"}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -11,7 +11,6 @@ import pytest
 from pergola_control.refusal import RefusalError
 from pergola_control.source import building, mirrors
 from pergola_control.source.commits import extract
-from pergola_control.source.pins import unhashed
 from repositories import DIGEST, SOURCE, call, commit, git, names, refusal, release
 
 HASHED = "fastapi==1.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n# a comment\n-i https://x.test\n"
@@ -179,7 +178,7 @@ def test_a_plain_directory_is_taken_without_what_programs_made(tmp_path):
 
 
 def test_a_subdirectory_is_the_top_of_the_release(tmp_path, app):
-    commit(app, web__pyproject_dot_toml="x", web__uv_dot_lock="x", web__a__b_dot_py="x")
+    commit(app, web__pyproject_dot_toml="", web__uv_dot_lock="", web__a__b_dot_py="x")
     made = release(tmp_path, app, "--subdirectory", "web/")
     assert names(made) == ["a", "a/b.py", "pyproject.toml", "uv.lock"]
     assert release(tmp_path, app / "web") == made | {"source": str(app / "web")}
@@ -194,39 +193,6 @@ def test_a_plan_makes_nothing(tmp_path, app):
     assert planned["installer"] == "uv-lock"
     assert "archive" not in planned
     assert not list((tmp_path / "cache").rglob("*.tar.gz"))
-
-
-def test_an_app_without_exact_packages_is_refused(tmp_path, app):
-    git(app, "rm", "-q", "uv.lock")
-    commit(app)
-    assert "run `uv lock`, and commit uv.lock" in refusal(tmp_path, app)
-    commit(app, requirements_dot_txt="fastapi==1.0 --hash=sha256:aa\nuvicorn==2\n")
-    message = refusal(tmp_path, app)
-    assert "does not pin every package by hash: uvicorn==2." in message
-    assert (
-        "`uv pip compile pyproject.toml --universal --generate-hashes -o requirements.txt`"
-        in message
-    )
-    commit(app, requirements_dot_txt=HASHED)
-    assert release(tmp_path, app)["installer"] == "requirements"
-    git(app, "rm", "-q", "pyproject.toml", "requirements.txt")
-    commit(app, x="1")
-    assert "Setting: app_subdirectory" in refusal(tmp_path, app)
-
-
-@pytest.mark.parametrize(
-    ("requirements", "wrong"),
-    [
-        (HASHED, None),
-        ("--require-hashes\na==1 --hash=sha256:x ; python_version > '3'", None),
-        ("a==1 # --hash=sha256:x", "a==1"),
-        ("a==1 --hash=sha256:x\n-r more.txt", "-r more.txt"),
-        ("a==1 --hash=sha256:x\n-e .", "-e ."),
-        ("# nothing\n", "it lists nothing"),
-    ],
-)
-def test_every_requirement_needs_a_hash(requirements, wrong):
-    assert unhashed(requirements) == wrong
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "sub/../../outside", "deep/x"])
@@ -251,6 +217,40 @@ def test_a_pipe_is_refused(tmp_path):
     (tmp_path / "plain" / "requirements.txt").write_text(HASHED)
     os.mkfifo(tmp_path / "plain" / "pipe")
     assert "not a file, directory or link" in refusal(tmp_path, tmp_path / "plain")
+
+
+def test_what_a_build_leaves_of_packages_is_not_sent(tmp_path, app):
+    (app / "vendor/node_modules").mkdir(parents=True)
+    commit(app, vendor__node_modules__own="1")
+    command = "mkdir -p node_modules/x static; echo x | tee node_modules/x/y static/a.css"
+    made = release(tmp_path, app, "--build", command, "--static-dir", "static")
+    assert "node_modules." in made["warnings"][0]
+    assert {"static/a.css", "vendor/node_modules/own"} <= set(names(made))
+    assert "node_modules/x/y" not in names(made)
+    for build in ((), ("--build", "true")):
+        said = refusal(tmp_path, app, *build, "--static-dir", "dist")
+        assert "The release would have no directory dist." in said
+
+
+def test_an_application_below_its_lock_is_built_in_its_own_directory(tmp_path, app):
+    lock = 'version = 1\n[[package]]\nname = "shared"\nsource = { directory = "../shared" }\n'
+    commit(app, web__pyproject_dot_toml="", web__uv_dot_lock=lock, shared__a_dot_py="1")
+    for version in ("HEAD", "working-tree"):
+        words = ("--subdirectory", "web", "--version", version, "--build", "pwd >here")
+        made = release(tmp_path, app, *words)
+        assert (made["directory"], made["lock"]) == ("web", "web/uv.lock")
+        assert {"web/here", "web/uv.lock", "shared/a.py"} <= set(names(made))
+
+
+def test_names_with_spaces_and_other_letters_are_sent(tmp_path, app):
+    (app / "a b").mkdir()
+    (app / "a b" / "ü %i.txt").write_text("1")
+    (app / "link to").symlink_to("a b/ü %i.txt")
+    commit(app)
+    for version in ("HEAD", "working-tree"):
+        assert {"a b/ü %i.txt", "link to"} <= set(
+            names(release(tmp_path, app, "--version", version))
+        )
 
 
 def test_a_failed_build_shows_its_last_lines(tmp_path, app):
@@ -281,11 +281,12 @@ def test_a_build_that_hangs_ends_with_all_it_started(tmp_path, app, monkeypatch)
     assert time.monotonic() - began < 5
 
 
-def test_large_files_are_told(tmp_path, app):
+def test_pointers_to_large_files_are_refused_unless_the_build_replaces_them(tmp_path, app):
     commit(app, big="version https://git-lfs.github.com/spec/v1\n")
-    (warning,) = release(tmp_path, app)["warnings"]
-    assert warning.endswith("big.")
-    assert release(tmp_path, app)["warnings"] == [warning]  # also when it is reused
+    said = refusal(tmp_path, app)
+    assert "only Git LFS pointers, not their content: big." in said
+    assert "git lfs pull" in said
+    assert release(tmp_path, app, "--build", "rm big")["warnings"] == []
 
 
 def test_two_runs_at_once_make_one_archive(tmp_path, app):

@@ -8,6 +8,7 @@ from pergola_control.refusal import RefusalError
 from pergola_control.source import submodules
 from pergola_control.source.archives import archive_path
 from pergola_control.source.commits import Commit
+from pergola_control.source.forms import Form
 from pergola_control.source.settings import Settings
 from repositories import commit, git, names, refusal, release
 
@@ -58,7 +59,8 @@ def test_an_archive_that_was_made_without_them_is_not_taken(tmp_path, using):
     settings = Settings("web", "x", "HEAD", "", "", "0", tmp_path)
     alone = Commit(using, "0" * 40, "", "", "", 0)
     whole = replace(alone, inside=(("lib", alone),))
-    paths = {archive_path(settings, one) for one in (alone, whole)}
+    form = Form("uv-lock", "uv.lock")
+    paths = {archive_path(settings, one, form) for one in (alone, whole)}
     assert len(paths) == 2
 
 
@@ -74,7 +76,7 @@ def test_it_is_the_recorded_commit_that_counts(tmp_path, using, library):
 
 
 def test_a_subdirectory_has_the_submodules_below_it(tmp_path, using):
-    commit(using, "A part", lib__pyproject_dot_toml="x", lib__uv_dot_lock="x")
+    commit(using, "A part", lib__pyproject_dot_toml="", lib__uv_dot_lock="")
     made = release(tmp_path, using, "--subdirectory", "lib")
     assert held(made) == ["library/deep/file", "library/file"]
 

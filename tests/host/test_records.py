@@ -15,6 +15,7 @@ ROLE = yaml.safe_load((PROJECT / "roles/release/vars/main.yml").read_text())
 # What the program is told of a release, and keeps where the application alone can read it.
 SECRET = {"environment", "secrets", "credentials"}
 OF_COMMIT = {"id", "commit", "describe", "date", "installer"}
+OF_COMMIT |= {"lock", "directory", "version_variables", "exported"}
 # As commit a8c6ce6 wrote them.
 FIRST_LINE = {
     "time": "2026-11-23T04:00:00+00:00", "action": "prepare", "release": "r0", "outcome": "failed",

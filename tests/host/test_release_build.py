@@ -1,5 +1,8 @@
 """A release is built: room for it, what a failure says, what is taken over from the host."""
 
+import os
+import pwd
+
 import pytest
 from pergola.errors import PergolaError
 from pergola.release import packages, workshop
@@ -62,6 +65,8 @@ def test_a_build_takes_proxies_and_the_index_over_from_the_host_and_nothing_else
         ('[project]\n[build-system]\nrequires = ["hatchling"]\n', False, True),
         ("[build-system]\n[tool.uv]\npackage = false\n", False, False),
         ("[project]\n[tool.uv]\npackage = true\n", False, True),
+        ("[tool.poetry]\npackage-mode = false\n[build-system]\n", False, False),
+        ("[project]\n[tool.pdm]\ndistribution = false\n[build-system]\n", False, False),
         ("[project\n", False, True),  # uv says what is wrong with it
     ],
 )
@@ -132,3 +137,59 @@ def test_a_manifest_has_no_value_of_the_environment(releases):
     public = ordered.public
     assert (public.id, public.workers, public.environment_names) == ("r1", 3, ["A", "KEY"])
     assert "hidden" not in str(public)
+
+
+POETRY = (
+    '[tool.poetry]\nname = "my-app"\n[build-system]\nbuild-backend = "poetry.core.masonry.api"\n'
+)
+
+
+def test_a_project_of_poetrys_without_code_of_its_name_is_no_package(tmp_path):
+    assert packages.is_package(POETRY, False, tmp_path) is False
+    (tmp_path / "src/my_app").mkdir(parents=True)
+    assert packages.is_package(POETRY, False, tmp_path) is True
+
+
+def test_a_lock_inside_the_archive_is_installed_for_the_application_beside_it(shop):
+    told = shop.ends()
+    chosen = {"directory": "apps/api", "extras": ["s3"], "groups": ["web"]}
+    ordered = Ordered(installer="uv-lock", version_variables={"PBR_VERSION": "1"}, **chosen)
+    made = packages.Packages(shop, ordered)
+    made.fetch()
+    made.build()
+    assert [call[1] for call in told] == [str(shop.code / "apps/api")] * 3
+    assert all({"--extra=s3", "--group=web"} <= set(call[0]) for call in told)
+    assert [call[2].get("PBR_VERSION") for call in told] == [None, None, "1"]
+    assert ["--no-install-local" in call[0] for call in told] == [True, True, False]
+
+
+def test_a_list_of_another_name_is_installed(shop):
+    (shop.code / ".pergola").mkdir()
+    (shop.code / ".pergola/requirements.txt").write_text("idna==3\n")
+    told = shop.ends()
+    ordered = Ordered(installer="requirements", lock=".pergola/requirements.txt")
+    packages.Packages(shop, ordered).fetch()
+    assert ".pergola/requirements.txt" in told[0][0]
+
+
+def test_what_opens_an_index_is_there_for_packages_only_and_in_no_message(shop, monkeypatch):
+    (shop.code / "requirements.txt").write_text("idna==3\n")
+    shop.work.mkdir()
+    monkeypatch.setattr(packages, "account_of", lambda _: os_account())
+    told = shop.ends((0, ""), (1, "no: hunter22, and s3cret"))
+    netrc = "machine git.test login ci password s3cret"
+    access = packages.Access({"UV_INDEX_X_PASSWORD": "hunter22"}, netrc)
+    ordered = Ordered(installer="requirements", build_netrc=netrc)
+    with access.given(shop):
+        assert (shop.work / ".netrc").stat().st_mode & 0o777 == 0o600
+        packages.Packages(shop, ordered, access).fetch()
+        with pytest.raises(PergolaError) as failed:
+            shop.run(["x"], "build it")
+    assert failed.value.evidence == "no: ****, and ****"
+    assert told[0][2]["UV_INDEX_X_PASSWORD"] == "hunter22"
+    assert not (shop.work / ".netrc").exists()
+    assert "s3cret" not in str(ordered.public)
+
+
+def os_account():
+    return pwd.getpwuid(os.getuid())

@@ -32,6 +32,7 @@ def unit_files(releases, tmp_path, monkeypatch):
 
 
 def test_a_transient_unit_takes_over_the_slots_sandbox(releases, unit_files):
+    manifest(releases, "a")
     command = units.transient(releases, "a", ["notes", "cost $5"], "--pipe", PGOPTIONS="-c a=b")
     properties = [word for word in command if word.startswith("--property=")]
     assert properties == [
@@ -89,6 +90,19 @@ def test_a_schedule_runs_in_what_is_live_when_it_starts(releases, unit_files):
     assert "TimeoutStartSec=60" in text
     timer = (unit_files / "notes.nightly.timer").read_text()
     assert "OnCalendar=*-*-* 03:00\nPersistent=yes\n" in timer
+
+
+def test_an_application_inside_its_archive_has_its_own_directory(releases, unit_files):
+    manifest(releases, "a", directory="apps/my api", processes=[WORKER], schedules=[NIGHTLY])
+    units.Units(releases, "blue", "a").install()
+    inside = "code/apps/my api\n"
+    text = (unit_files / "notes.worker.blue.service").read_text()
+    assert f"WorkingDirectory={releases.home}/slots/blue/{inside}" in text
+    text = (unit_files / "notes.nightly.service").read_text()
+    assert f"WorkingDirectory={releases.home}/slots/live/{inside}" in text
+    assert "$$(cd -P ../../.. && pwd)" in text
+    command = units.transient(releases, "a", ["x"])
+    assert f"--property=WorkingDirectory={releases.home}/releases/a/{inside.strip()}" in command
 
 
 def test_a_schedule_runs_on_the_first_server_unless_it_is_for_all(releases, unit_files):

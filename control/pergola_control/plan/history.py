@@ -61,8 +61,8 @@ class History:
         return dict(zip(fields[1::2], fields[0::2], strict=False))
 
 
-def place_of(settings: Settings) -> tuple[Path, str] | None:
-    """The repository and the app's directory in it, None for a source that is not in git."""
+def place_of(settings: Settings, new: New) -> tuple[Path, str] | None:
+    """The repository and what of it is packed, None for a source that is not in git."""
     if is_url(settings.source):
         if not (settings.mirror / "HEAD").exists():
             raise RefusalError(
@@ -70,15 +70,17 @@ def place_of(settings: Settings) -> tuple[Path, str] | None:
                 "release_cache_dir",
                 "run again: the repository is fetched again",
             )
-        return settings.mirror, settings.subdirectory
+        return settings.mirror, new.get("root", settings.subdirectory)
     root = Path(settings.source).expanduser().resolve()
     top = toplevel(root)
-    return (top, part_of_clone(top, root, settings.subdirectory)) if top else None
+    if top is None:
+        return None
+    return top, new.get("root", part_of_clone(top, root, settings.subdirectory))
 
 
 def history_of(settings: Settings, live: Live, new: New) -> History | str:
     """What is between the two releases, or why that cannot be told."""
-    place = place_of(settings)
+    place = place_of(settings, new)
     both: tuple[tuple[str, Release], ...] = (("new", new), ("live", live))
     for which, release in both:
         if release["commit"].startswith("tree-"):

@@ -23,6 +23,7 @@ class Live(Release, total=False):
     revision: str | None  # the database's
     lock: str | None  # the text of it
     lock_name: str
+    directory: str
     config: Mapping[str, object] | None
     environment: Sequence[str] | None
     processes: Sequence[Work] | Works | None
@@ -34,6 +35,9 @@ class New(Release, total=False):
 
     archive: str
     installer: str
+    lock: str
+    directory: str
+    root: str  # what of the repository is packed
     config: Mapping[str, object]
     environment: Sequence[str]  # the names of its variables
     processes: Sequence[Work] | Works

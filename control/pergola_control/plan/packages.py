@@ -2,22 +2,25 @@
 
 import posixpath
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from pergola_control import uv
 from pergola_control.plan.differences import differences
 from pergola_control.refusal import RefusalError
+from pergola_control.source.projects import canonical
 
-LOCKS = {"uv-lock": "uv.lock", "requirements": "requirements.txt"}
 REQUIREMENT = re.compile(
     r"^(?P<name>[\w.-]+)\s*(\[[^]]*\])?\s*(==\s*(?P<version>[^\s;\\]+)|@\s*(?P<address>\S+))"
 )
 
 
-def canonical(name: str) -> str:
-    """A package's name as all spellings of it compare (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+def options_of(config: object) -> list[str]:
+    """The options that choose the extras and groups of a release's settings."""
+    chosen = config if isinstance(config, Mapping) else {}
+    kinds = (("extras", "--extra"), ("groups", "--group"))
+    return [f"{option}={name}" for kind, option in kinds for name in chosen.get(kind) or ()]
 
 
 def of_requirements(text: str) -> list[tuple[str, str]]:
@@ -33,16 +36,21 @@ def of_requirements(text: str) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Lock:
-    """A release's list of exact packages: its file's name, and the texts of it and its project."""
+    """A release's list of exact packages: its path and its text.
+
+    Of uv's: each pyproject.toml by its path, where the application is, and what is chosen.
+    """
 
     name: str
     text: str
-    project: str = ""  # pyproject.toml
+    projects: Mapping[str, str] = field(default_factory=dict)
+    directory: str = ""
+    options: Sequence[str] = ()
 
     def packages(self) -> dict[str, str]:
         """The versions of each package; ValueError if they cannot be read."""
-        if self.name == "uv.lock":
-            pairs = uv.locked(self.project, self.text)
+        if posixpath.basename(self.name) == "uv.lock":
+            pairs = uv.locked(self.projects, self.name, self.text, self.directory, self.options)
         else:
             pairs = of_requirements(self.text)
         versions: dict[str, set[str]] = {}

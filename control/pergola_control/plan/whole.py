@@ -3,7 +3,7 @@
 import posixpath
 import tarfile
 import zlib
-from pathlib import Path
+from collections.abc import Mapping
 
 from pergola_control.plan.differences import (
     by_name,
@@ -14,8 +14,8 @@ from pergola_control.plan.differences import (
 )
 from pergola_control.plan.history import History, commit_lines, history_of
 from pergola_control.plan.migrations import migration_lines
-from pergola_control.plan.order import Live, Order, described, short
-from pergola_control.plan.packages import LOCKS, Lock, package_lines
+from pergola_control.plan.order import Live, New, Order, described, short
+from pergola_control.plan.packages import Lock, options_of, package_lines
 from pergola_control.refusal import RefusalError
 from pergola_control.source.settings import Settings
 
@@ -28,7 +28,7 @@ def plan_of(settings: Settings, order: Order) -> str:
     where = f"{app} on {order['host']}"
     if live and live["id"] == new["id"]:
         return f"{where}: {short(new)} is live already: {of_the_same(live, order)}"
-    paths, lock = contents(Path(new["archive"]), LOCKS[new["installer"]])
+    paths, lock = contents(new)
     history = history_of(settings, live, new) if live else ""
     was = live or Live()
     works = {
@@ -40,7 +40,7 @@ def plan_of(settings: Settings, order: Order) -> str:
     more_differs = bool(changed_settings or any(changed_works.values()))
     sections = {
         "commits": commit_lines(history, live, new) if live else [f"+ {described(new)}"],
-        "packages": package_lines(lock_of(live, history, lock.project) if live else None, lock),
+        "packages": package_lines(lock_of(live, history, lock.projects) if live else None, lock),
         "migrations": migration_lines(history, live, new, paths),
         "environment": environment_lines(live, new, more_differs),
         "settings": changed_settings,
@@ -65,19 +65,23 @@ def of_the_same(live: Live, order: Order) -> str:
     return f"{why}, and {order['app']}@<slot> starts again beside the old one"
 
 
-def lock_of(live: Live, history: History | str, project: str) -> Lock:
+def lock_of(live: Live, history: History | str, projects: Mapping[str, str]) -> Lock:
     """The live release's lock; its groups are told by the new release's project at worst."""
     if isinstance(history, History):
-        project = history.read(history.before, "pyproject.toml") or project
-    return Lock(live.get("lock_name") or "", live.get("lock") or "", project)
+        before = {name: history.read(history.before, name) for name in projects}
+        projects = {name: text or projects[name] for name, text in before.items()}
+    name, text = live.get("lock_name") or "", live.get("lock") or ""
+    return Lock(name, text, projects, live.get("directory", ""), options_of(live.get("config")))
 
 
-def contents(path: Path, lock: str) -> tuple[list[str], Lock]:
-    """An archive's files, and the lock at its top."""
+def contents(new: New) -> tuple[list[str], Lock]:
+    """An archive's files, and the list of packages in it."""
+    lock = new["lock"]
     try:
-        with tarfile.open(path) as archive:
+        with tarfile.open(new["archive"]) as archive:
             paths = [member.name for member in archive if member.isfile()]
-            texts = {name: text_of(archive, name) for name in (lock, "pyproject.toml")}
+            projects = [path for path in paths if posixpath.basename(path) == "pyproject.toml"]
+            texts = {name: text_of(archive, name) for name in (lock, *projects)}
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise RefusalError(
             f"The release's archive cannot be read: {error}.",
@@ -90,7 +94,8 @@ def contents(path: Path, lock: str) -> tuple[list[str], Lock]:
             "app_build_command",
             "let the build keep it: servers install from it",
         )
-    return paths, Lock(lock, texts[lock], texts["pyproject.toml"])
+    content = texts.pop(lock)
+    return paths, Lock(lock, content, texts, new["directory"], options_of(new["config"]))
 
 
 def text_of(archive: tarfile.TarFile, name: str) -> str:

@@ -5,22 +5,24 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pergola_control.programs import some
 from pergola_control.refusal import RefusalError
 from pergola_control.source.building import build
 from pergola_control.source.commits import Commit
-from pergola_control.source.directories import Tree
-from pergola_control.source.files import lfs_warnings
+from pergola_control.source.directories import Tree, named_path
+from pergola_control.source.files import machine_made, refuse_pointers
+from pergola_control.source.forms import Form
 from pergola_control.source.packing import pack
-from pergola_control.source.pins import installer_of
 from pergola_control.source.settings import Settings
 
-FORMAT = "1"  # part of an archive's name: change it when archives are made differently
+FORMAT = "2"  # part of an archive's name: change it when archives are made differently
 KEPT = 5
 LOCK_LIMIT = 1200  # seconds
 
@@ -32,25 +34,21 @@ class Cached:
     path: Path
     sha256: str
     size: int
-    installer: str
     warnings: list[str]
 
     @property
     def result(self) -> dict[str, object]:
         """The archive's part of the result; the size is in bytes."""
-        return {
-            "installer": self.installer,
-            "archive": str(self.path),
-            "sha256": self.sha256,
-            "bytes": self.size,
-        }
+        return {"archive": str(self.path), "sha256": self.sha256, "bytes": self.size}
 
 
-def archive_path(settings: Settings, release: Commit | Tree) -> Path:
-    """Where the archive of this commit, subdirectory and build is kept."""
-    subdirectory = release.subdirectory if isinstance(release, Commit) else settings.subdirectory
+def archive_path(settings: Settings, release: Commit | Tree, form: Form) -> Path:
+    """Where the archive of this commit, subdirectory, list of packages and build is kept."""
     inside = ("submodules",) if isinstance(release, Commit) and release.inside else ()
-    parts = "\0".join((FORMAT, release.commit, subdirectory, settings.build, *inside))
+    more = (release.directory, settings.static_dir, *form.files.values())
+    parts = "\0".join(
+        (FORMAT, release.commit, release.subdirectory, settings.build, *inside, *more)
+    )
     part = hashlib.sha256(parts.encode()).hexdigest()[:12]
     return settings.room / f"{release.short}-{part}.tar.gz"
 
@@ -70,7 +68,7 @@ def reusable(path: Path) -> Cached | None:
     """The archive made before, None if there is none or it is damaged."""
     try:
         note = json.loads(note_path(path).read_text())
-        found = Cached(path, note["sha256"], note["bytes"], note["installer"], note["warnings"])
+        found = Cached(path, note["sha256"], note["bytes"], note["warnings"])
         if file_sha256(path) != found.sha256:
             return None
         os.utime(path)  # the newest are kept
@@ -79,24 +77,73 @@ def reusable(path: Path) -> Cached | None:
     return found
 
 
-def made(settings: Settings, release: Commit | Tree, path: Path) -> Cached:
+def made(settings: Settings, release: Commit | Tree, form: Form, path: Path) -> Cached:
     """Make the archive and put it into the cache, whole or not at all."""
-    installer = installer_of(release.read)
     with tempfile.TemporaryDirectory(prefix="pergola-") as temporary:
         directory = Path(temporary).resolve() / "source"
         directory.mkdir()
         release.copy_to(directory)
-        warnings = lfs_warnings(directory)
+        warnings: list[str] = []
+        static = named_path(release.directory, settings.static_dir)
         if settings.build:
-            build(settings.build, directory, release.time)
+            own = machine_made(directory)
+            build(settings.build, directory / release.directory, release.time)
+            warnings += without_machine_made(directory, own, static)
+        refuse_pointers(directory)
+        refuse_without_static(static, (directory / static).is_dir())
+        add(form, directory)
         partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as out:
             pack(directory, release.time, out)
-    found = Cached(path, file_sha256(partial), partial.stat().st_size, installer, warnings)
-    note = {"sha256": found.sha256, "bytes": found.size, "installer": installer}
+    found = Cached(path, file_sha256(partial), partial.stat().st_size, warnings)
+    note = {"sha256": found.sha256, "bytes": found.size}
     note_path(path).write_text(json.dumps(note | {"warnings": warnings}))
     partial.rename(path)
     return found
+
+
+def without_machine_made(directory: Path, own: set[Path], static: str) -> list[str]:
+    """Remove what a build left that is of no use elsewhere, such as node_modules; say so."""
+    left = sorted(
+        path
+        for path in machine_made(directory) - own
+        if not (directory / static / "x").is_relative_to(path)
+    )
+    for path in left:
+        shutil.rmtree(path)
+    names = [path.relative_to(directory).as_posix() for path in left]
+    said = f"What the build left of packages and caches is not in this release: {some(names)}."
+    return [said] if left else []
+
+
+def refuse_without_static(static: str, is_there: bool) -> None:
+    """Refuse a release without the directory of static files that the settings name."""
+    if static and not is_there:
+        raise RefusalError(
+            f"The release would have no directory {static}.",
+            "app_static_dir",
+            "correct the path (from app_subdirectory), let app_build_command make it, or commit it",
+        )
+
+
+def add(form: Form, directory: Path) -> None:
+    """Write the list of packages where it is not one of the source's own files."""
+    for name, content in form.files.items():
+        path = directory / name
+        if path.parent.is_symlink() or path.is_symlink():
+            raise RefusalError(
+                f"{name} is a link, where the list of packages is written.",
+                "app_source",
+                "give it another name",
+            )
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    if not (directory / form.lock).is_file():
+        raise RefusalError(
+            f"The release would have no {form.lock}, which servers install from.",
+            "app_build_command",
+            "let the build keep it, and .gitattributes not exclude it (export-ignore)",
+        )
 
 
 def prune(room: Path, keep: Path) -> None:

@@ -16,9 +16,18 @@ from pathlib import Path
 
 from pergola_control.programs import text
 from pergola_control.refusal import refusals_told
-from pergola_control.source.archives import archive_path, locked, made, prune, reusable
-from pergola_control.source.pins import installer_of
+from pergola_control.source.archives import (
+    archive_path,
+    locked,
+    made,
+    prune,
+    refuse_without_static,
+    reusable,
+)
+from pergola_control.source.directories import named_path
+from pergola_control.source.forms import form_of
 from pergola_control.source.settings import WORKING_TREE, Settings, checked
+from pergola_control.source.tags import version_variables
 from pergola_control.source.versions import resolved
 
 
@@ -26,6 +35,10 @@ def release_of(settings: Settings, plan: bool) -> dict[str, object]:
     """Resolve the version and, unless it is only planned, provide its archive."""
     with locked(settings.room):
         release, warnings = resolved(settings)
+        form = form_of(release, settings)
+        if not settings.build:  # else it may make them
+            static = named_path(release.directory, settings.static_dir)
+            refuse_without_static(static, release.has_directory(static))
         result: dict[str, object] = {
             "id": f"{release.short}-{settings.config_digest[:8]}",
             "commit": release.commit,
@@ -33,13 +46,26 @@ def release_of(settings: Settings, plan: bool) -> dict[str, object]:
             "describe": release.describe,
             "date": release.date,
             "source": text(settings.source.encode()),
+            "installer": form.installer,
+            "lock": form.lock,
+            "lock_made_from": form.said,
+            "root": release.subdirectory,
+            "directory": release.directory,
+            "needs": list(form.needs),
+            "exported": form.exported,
+            "version_variables": version_variables(release),
         }
         if plan:
-            return result | {"installer": installer_of(release.read), "warnings": warnings}
-        path = archive_path(settings, release)
-        archive = reusable(path) or made(settings, release, path)
+            return result | {"warnings": warnings}
+        path = archive_path(settings, release, form)
+        archive = reusable(path) or made(settings, release, form, path)
         prune(settings.room, path)
         return result | archive.result | {"warnings": warnings + archive.warnings}
+
+
+def comma(text: str) -> tuple[str, ...]:
+    """The names of a list."""
+    return tuple(filter(None, text.split(",")))
 
 
 def parsed(argv: Sequence[str]) -> argparse.Namespace:
@@ -53,6 +79,12 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--commit", default="", help="the commit that the version is known to be")
     parser.add_argument("--subdirectory", default="", help="where the app is in its source")
     parser.add_argument("--build", default="", help="shell command run in the fresh checkout")
+    parser.add_argument("--asgi", default="", help="the application's module and name")
+    parser.add_argument("--requirements", default="", help="the list of packages to install")
+    for name in ("extras", "groups"):
+        parser.add_argument(f"--{name}", default=(), type=comma, help="of the project, with ,")
+    parser.add_argument("--package", default="", help="the member of a uv workspace")
+    parser.add_argument("--static-dir", default="", help="a directory that must be in it")
     parser.add_argument("--config-digest", required=True, help="hex digest of the environment")
     parser.add_argument("--cache", required=True, type=Path, help="directory for archives, mirrors")
     parser.add_argument("--plan", action="store_true", help="only resolve: no archive, no build")

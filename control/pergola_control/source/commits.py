@@ -4,17 +4,23 @@ import posixpath
 import tarfile
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
-from pergola_control.git import git_raw
+from pergola_control.git import file_of, git, git_raw
 from pergola_control.programs import some, text
 from pergola_control.refusal import RefusalError
+
+LINK = "120000"
 
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit of a repository, seen from a subdirectory of it ("" for all of it)."""
+    """One commit of a repository, seen from a subdirectory of it ("" for all of it).
+
+    `directory`: where the application is in that.
+    """
 
     repository: Path
     commit: str
@@ -22,6 +28,7 @@ class Commit:
     describe: str
     date: str
     time: int
+    directory: str = ""
     inside: tuple[tuple[str, "Commit"], ...] = ()  # submodules, by their paths in the release
     undeclared: tuple[str, ...] = ()  # what looks like one, but .gitmodules does not have
 
@@ -31,10 +38,32 @@ class Commit:
         return self.commit[:12]
 
     def read(self, name: str) -> str | None:
-        """The text of a file at the top of the release, None if there is none."""
-        path = posixpath.join(self.subdirectory, name)
-        done = git_raw(self.repository, "cat-file", "blob", f"{self.commit}:{path}")
-        return None if done.returncode else done.stdout.decode(errors="replace")
+        """The text of a file, by its path from the release's top; None if there is none."""
+        path = posixpath.normpath(posixpath.join(self.subdirectory, name))
+        return file_of(self.repository, self.commit, path)
+
+    @cached_property
+    def listed(self) -> dict[str, str]:
+        """The mode of each file and link of the release, without those of submodules."""
+        tree = f"{self.commit}:{self.subdirectory}"
+        entries = git(self.repository, "ls-tree", "-r", "-z", tree).split("\0")
+        split = (entry.partition("\t") for entry in entries if entry)
+        return {path: head.partition(" ")[0] for head, _, path in split}
+
+    @property
+    def names(self) -> list[str]:
+        """The paths of its files, from the release's top."""
+        return list(self.listed)
+
+    def has_directory(self, path: str) -> bool:
+        """Whether there is a directory with a file in it."""
+        submodules = (path for path, _ in self.inside)
+        return any(f"{one}/".startswith(f"{path}/") for one in (*self.names, *submodules))
+
+    @property
+    def plain(self) -> set[str]:
+        """The paths of its files that are no links."""
+        return {path for path, mode in self.listed.items() if mode != LINK}
 
     def copy_to(self, target: Path) -> None:
         """Extract the commit's files into an empty directory."""
@@ -43,7 +72,9 @@ class Commit:
                 self.repository,
                 "archive",
                 "--format=tar",
-                f"{self.commit}:{self.subdirectory}",
+                # Of the commit, not of a directory's tree: .gitattributes above that count as well.
+                self.commit,
+                *(("--", f":(literal){self.subdirectory}") if self.subdirectory else ()),
                 stdout=stream,
             )
             if done.returncode:
@@ -53,7 +84,7 @@ class Commit:
                     "fix what git says (`git fsck` in the repository finds damage)",
                 )
             stream.seek(0)
-            extract(stream, target)
+            extract(stream, target, self.subdirectory)
         for path, submodule in self.inside:
             (target / path).mkdir(parents=True, exist_ok=True)
             submodule.copy_to(target / path)
@@ -67,8 +98,8 @@ class Commit:
         return found + [warning for _, inside in self.inside for warning in inside.warnings()]
 
 
-def extract(stream: IO[bytes], target: Path) -> None:
-    """Extract git's tar; a refusal for names that could be written outside of the directory."""
+def extract(stream: IO[bytes], target: Path, top: str = "") -> None:
+    """Extract git's tar, or one directory of it; a refusal for names that could lead elsewhere."""
     with tarfile.open(fileobj=stream) as archive:
         members = archive.getmembers()
         links = {member.name for member in members if member.issym()}
@@ -81,6 +112,10 @@ def extract(stream: IO[bytes], target: Path) -> None:
                     "app_version",
                     "look at that commit before using it: git itself does not write such paths",
                 )
+        if top:
+            members = [member for member in members if member.name.startswith(f"{top}/")]
+            for member in members:
+                member.name = member.name.removeprefix(f"{top}/")
         # The members were checked above; older 3.11 releases have no filters.
         options = {"filter": "fully_trusted"} if hasattr(tarfile, "data_filter") else {}
         archive.extractall(target, members, **options)  # type: ignore[arg-type] # noqa: S202

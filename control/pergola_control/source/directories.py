@@ -5,42 +5,66 @@ import os
 import posixpath
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from pergola_control.git import git
+from pergola_control.git import git, git_raw
 from pergola_control.programs import some
 from pergola_control.refusal import RefusalError
-from pergola_control.source.files import plain_paths, tree_digest
+from pergola_control.source.files import all_paths, plain_paths, tree_digest
+from pergola_control.source.places import place_of
+from pergola_control.source.settings import Settings
 from pergola_control.source.submodules import not_brought, staged
-
-# Left out of a directory that is not in git: made by programs, and never valid on another machine.
-MACHINE_MADE = frozenset(
-    {".git", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__"}
-)
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A directory's files as they are, whether in git or not."""
+    """A directory's files as they are, whether in git or not.
 
-    root: Path
+    `subdirectory`: what of `top` is the release. `directory`: where the application is in that.
+    """
+
+    top: Path
+    subdirectory: str
+    directory: str
     paths: tuple[str, ...]
     skipped: tuple[str, ...]
     commit: str
     describe: str
     date: str = ""
     time: int = 0
+    is_changed: bool = True  # differs from the commit that is checked out
+    made: tuple[str, ...] = ()  # directories that programs made: not in the release
 
     @property
     def short(self) -> str:
         """The first part of the release id: `t` and 11 characters."""
         return "t" + self.commit.removeprefix("tree-")[:11]
 
+    @property
+    def root(self) -> Path:
+        """The release's own directory."""
+        return self.top / self.subdirectory
+
     def read(self, name: str) -> str | None:
-        """The text of a file at the top of the release, None if there is none."""
-        if name not in self.paths:
-            return None
-        return (self.root / name).read_text(errors="replace")
+        """The text of a file, by its path from the release's top; None if there is none."""
+        if name in self.paths or name.startswith(".."):
+            return text_below(self.top, posixpath.join(self.subdirectory, name))
+        return None
+
+    @property
+    def names(self) -> list[str]:
+        """The paths of its files, from the release's top."""
+        return list(self.paths)
+
+    def has_directory(self, path: str) -> bool:
+        """Whether there is a directory with a file in it."""
+        return any(f"{one}/".startswith(f"{path}/") for one in self.paths)
+
+    @property
+    def plain(self) -> set[str]:
+        """The paths of its files that are no links."""
+        return {path for path in self.paths if not (self.root / path).is_symlink()}
 
     def copy_to(self, target: Path) -> None:
         """Copy the files into an empty directory; a refusal if they changed meanwhile."""
@@ -49,7 +73,7 @@ class Tree:
             copy.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # the comparison below tells
                 shutil.copy2(self.root / path, copy, follow_symlinks=False)
-        if tree_digest(target, plain_paths(target, frozenset())) != self.commit:
+        if tree_digest(target, all_paths(target)) != self.commit:
             raise RefusalError(
                 f"Files of {self.root} changed while they were copied.",
                 "app_source",
@@ -58,9 +82,13 @@ class Tree:
 
     def warnings(self) -> list[str]:
         """What the directory holds but the release does not."""
-        if not self.skipped:
-            return []
-        return [f"Repositories inside the directory are not in this release: {some(self.skipped)}."]
+        common = ("__pycache__", ".git")
+        worth_a_word = [path for path in self.made if posixpath.basename(path) not in common]
+        kinds = (
+            ("Repositories inside the directory are not in this release", self.skipped),
+            ("What programs made for this machine is not in this release", worth_a_word),
+        )
+        return [f"{what}: {some(paths)}." for what, paths in kinds if paths]
 
 
 def listed_paths(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -82,15 +110,68 @@ def listed_paths(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(paths), tuple(skipped)
 
 
-def one_tree(root: Path, subdirectory: str, in_git: bool) -> Tree:
-    """A directory's files as they are; a refusal if it does not exist."""
-    top = root / subdirectory
-    if not top.is_dir():
+def named_path(directory: str, path: str) -> str:
+    """The path of a setting, from the release's top."""
+    found = posixpath.normpath(posixpath.join(directory, path)) if path else ""
+    return "" if found == "." else found
+
+
+def not_ignored(root: Path, paths: tuple[str, ...]) -> tuple[str, ...]:
+    """The paths without those that .gitattributes keeps out of archives, as for a commit."""
+    above = {
+        "/".join(parts[:count])
+        for parts in (path.split("/") for path in paths)
+        for count in range(1, len(parts) + 1)
+    }
+    asked = "\0".join(sorted(above)).encode(errors="surrogateescape")
+    done = git_raw(root, "check-attr", "--stdin", "-z", "export-ignore", stdin=asked)
+    fields = os.fsdecode(done.stdout).split("\0")
+    ignored = {
+        path for path, value in zip(fields[0::3], fields[2::3], strict=False) if value == "set"
+    }
+    if not ignored:
+        return paths
+    tops = tuple(f"{path}/" for path in ignored)
+    return tuple(path for path in paths if path not in ignored and not path.startswith(tops))
+
+
+def text_below(top: Path, path: str) -> str | None:
+    """The text of a file, through links that do not leave `top`; None if there is none."""
+    found = (top / posixpath.normpath(path)).resolve()
+    if not found.is_relative_to(top) or not found.is_file():
+        return None
+    return found.read_text(errors="replace")
+
+
+def one_tree(top: Path, subdirectory: str, in_git: bool, settings: Settings) -> Tree:
+    """A directory's files as they are; a refusal if it does not exist.
+
+    `top`: what may be looked at beside it, such as all of a clone.
+    """
+    if not (top / subdirectory).is_dir():
         raise RefusalError(
-            f"{root} has no directory {subdirectory!r}.",
+            f"{top} has no directory {subdirectory!r}.",
             "app_subdirectory",
             "set it to the directory of the app's pyproject.toml",
         )
-    paths, skipped = listed_paths(top) if in_git else (plain_paths(top, MACHINE_MADE), ())
-    describe = f"the files of {top.name} as they are"
-    return Tree(top, paths, skipped, tree_digest(top, paths), describe)
+    place = place_of(partial(text_below, top), subdirectory, settings)
+    root = top / place.root
+    named = named_path(place.directory, settings.static_dir)
+    skipped: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
+    if in_git:
+        paths, skipped = listed_paths(root)
+        paths = not_ignored(root, paths)
+        # What is named is sent although git ignores it: a build made it.
+        below = plain_paths(root / named)[0] if named and (root / named).is_dir() else ()
+        paths = tuple(sorted({*paths, *(posixpath.join(named, path) for path in below)}))
+    else:
+        paths, made = plain_paths(root, named)
+    describe = f"the files of {(top / subdirectory).name} as they are"
+    digest = tree_digest(root, paths)
+    changed = not in_git or bool(git(root, "status", "--porcelain", "--", ".").strip())
+    return Tree(
+        *(top, place.root, place.directory, paths, skipped, digest, describe),
+        is_changed=changed,
+        made=made,
+    )

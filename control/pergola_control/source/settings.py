@@ -29,11 +29,24 @@ class Settings:
     config_digest: str
     cache: Path
     commit: str = ""  # what the version was for the same run a moment ago
+    asgi: str = ""
+    # Which of the packages are installed: a list of requirements; or extras, groups and the member
+    # of a workspace.
+    requirements: str = ""
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    package: str = ""
+    static_dir: str = ""
 
     @property
     def wanted(self) -> str:
         """What git is asked for: a commit that needs no look at the server, or the version."""
         return self.commit if FULL_SHA.match(self.commit) else self.version
+
+    @property
+    def module(self) -> str:
+        """The module that has the application; "" if that is not known."""
+        return self.asgi.partition(":")[0]
 
     @property
     def room(self) -> Path:
@@ -82,8 +95,16 @@ def checked(given: Settings) -> Settings:
             "app_subdirectory",
             "set it to a path relative to the top of app_source",
         )
+    lists = posixpath.normpath(given.requirements) if given.requirements else ""
+    if lists.startswith("/"):
+        raise RefusalError(
+            f"{given.requirements!r} is not inside the source.",
+            "app_requirements",
+            "set it to a path from app_subdirectory",
+        )
     return replace(
         given,
+        requirements=lists,
         version=version,
         subdirectory="" if inside == "." else inside,
         build=given.build.strip(),

@@ -80,7 +80,7 @@ def with_submodules(settings: Settings, outer: Commit, source: str) -> Commit:
             repository = fetched_submodule(settings, url, commit, place)
         else:
             repository = local_submodule(outer.repository, place, name, commit)
-        one = replace(outer, repository=repository, commit=commit, subdirectory="")
+        one = replace(outer, repository=repository, commit=commit, subdirectory="", directory="")
         inside.append((path, with_submodules(settings, one, url)))
     return replace(outer, inside=tuple(inside), undeclared=tuple(undeclared))
 

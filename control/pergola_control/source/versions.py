@@ -1,5 +1,6 @@
 """Which commit a version is, or which directory: what a release is made from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from pergola_control.git import (
@@ -17,6 +18,7 @@ from pergola_control.refusal import RefusalError
 from pergola_control.source.commits import Commit
 from pergola_control.source.directories import Tree, one_tree
 from pergola_control.source.mirrors import mirrored
+from pergola_control.source.places import place_of
 from pergola_control.source.settings import WORKING_TREE, Settings, is_url
 from pergola_control.source.submodules import with_submodules
 
@@ -46,7 +48,8 @@ def resolved_directory(settings: Settings, root: Path) -> tuple[Commit | Tree, l
     """As `resolved`, for a local clone or directory."""
     top = toplevel(root)
     if settings.version == WORKING_TREE or (top is None and settings.version == "HEAD"):
-        tree = one_tree(root, settings.subdirectory, in_git=top is not None)
+        inside = part_of_clone(top, root, settings.subdirectory) if top else settings.subdirectory
+        tree = one_tree((top or root).resolve(), inside, top is not None, settings)
         return tree, tree.warnings()
     if top is None:
         raise RefusalError(
@@ -56,7 +59,7 @@ def resolved_directory(settings: Settings, root: Path) -> tuple[Commit | Tree, l
         )
     subdirectory = part_of_clone(top, root, settings.subdirectory)
     found = one_commit(settings, top, subdirectory)
-    return found, found.warnings() + uncommitted(settings, top, subdirectory)
+    return found, found.warnings() + uncommitted(settings, top, found.subdirectory)
 
 
 def one_commit(settings: Settings, repository: Path, subdirectory: str) -> Commit:
@@ -78,7 +81,9 @@ def one_commit(settings: Settings, repository: Path, subdirectory: str) -> Commi
         )
     shown = git(repository, "show", "--no-patch", "--format=%s%n%aI%n%ct", commit)
     describe, date, seconds = shown.rstrip("\n").rsplit("\n", 2)
-    alone = Commit(repository, commit, subdirectory, describe, date, int(seconds))
+    whole = Commit(repository, commit, "", describe, date, int(seconds))
+    place = place_of(whole.read, subdirectory, settings)
+    alone = replace(whole, subdirectory=place.root, directory=place.directory)
     return with_submodules(settings, alone, settings.source)
 
 

@@ -10,7 +10,7 @@ from pergola.release import tree
 from pergola.release.accounts import end_all_of
 from pergola.release.bytecode import Bytecode
 from pergola.release.commands import environment_text
-from pergola.release.packages import Packages
+from pergola.release.packages import Access, Packages
 from pergola.release.releases import Releases
 from pergola.release.workshop import Workshop
 from pergola.system import account_of, persist, write
@@ -25,6 +25,9 @@ class Ordered(Manifest):
     environment: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     credentials: dict[str, str] = field(default_factory=dict)
+    # Of what fetches and builds packages only: they are not kept.
+    build_secrets: dict[str, str] = field(default_factory=dict)
+    build_netrc: str = ""
 
     @property
     def public(self) -> Manifest:
@@ -52,10 +55,13 @@ class Build:
         self.begin(shop)
         self.describe()
         self.unpack(shop)
-        packages, bytecode = Packages(shop, self.ordered), Bytecode(shop, self.releases.home)
-        packages.fetch()
-        bytecode.give()  # what the release's own commands import is compiled by then
-        packages.build()
+        access = Access(self.ordered.build_secrets, self.ordered.build_netrc)
+        packages = Packages(shop, self.ordered, access)
+        bytecode = Bytecode(shop, self.releases.home)
+        with access.given(shop):
+            packages.fetch()
+            bytecode.give()  # what the release's own commands import is compiled by then
+            packages.build()
         self.collect_static(shop)
         self.seal(shop, bytecode)
         os.sync()  # a power loss must not leave a mark on files that are not there
@@ -103,6 +109,7 @@ class Build:
             "PERGOLA_RELEASE": ordered.id,
             "PERGOLA_COMMIT": ordered.commit,
             "PERGOLA_ASGI": ordered.asgi,
+            "PERGOLA_DIRECTORY": ordered.directory,
             "PERGOLA_DOMAIN": ordered.domain,
             "PERGOLA_HEALTH_PATH": ordered.health_path,
             "PERGOLA_UVICORN_OPTIONS": " ".join(ordered.uvicorn_options),
@@ -130,14 +137,21 @@ class Build:
             copy = 'test -d "$1" || { echo "there is no such directory"; exit 1; }; exec cp '
             copy += '--recursive --no-target-directory "$1" "$2"'
             shop.run(
-                ["sh", "-euc", copy, "sh", shop.code / ordered.static_dir, shop.assets],
+                [
+                    "sh",
+                    "-euc",
+                    copy,
+                    "sh",
+                    shop.code / ordered.directory / ordered.static_dir,
+                    shop.assets,
+                ],
                 f"copy app_static_dir '{ordered.static_dir}' of this release",
             )
         if ordered.static_command:
             shop.run(
                 ["sh", "-euc", ordered.static_command],
                 "run app_static_command",
-                directory=shop.code,
+                directory=shop.code / ordered.directory,
                 environment={
                     **ordered.environment,
                     "PATH": f"{shop.venv / 'bin'}:/usr/bin:/bin",

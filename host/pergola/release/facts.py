@@ -11,7 +11,10 @@ from pergola.system import show
 
 # What says of a manifest which release it is of; the rest are the settings that are part of it.
 OWN = ("id", "commit", "describe", "date", "processes", "schedules")
-NO_SETTINGS = (*OWN, "installer", "environment_names")
+NO_SETTINGS = (
+    *(*OWN, "installer", "environment_names"),
+    *("lock", "directory", "version_variables", "exported"),
+)
 LAST_LINES = 10
 
 
@@ -35,7 +38,7 @@ def for_plan(releases: Releases) -> Json:
     if live is None:
         return {"changed": False, "live": None}
     found = releases.manifest(live)
-    name = "uv.lock" if found.installer == "uv-lock" else "requirements.txt"
+    name = found.lock_path
     manifest = plain(found)
     return {
         "changed": False,
@@ -43,8 +46,9 @@ def for_plan(releases: Releases) -> Json:
             **{name: manifest[name] for name in OWN},
             "environment_names": found.environment_names,
             "environment": found.environment_names,
-            "lock": read_text(releases.path(live), "code", name),
+            "lock": read_text(releases.path(live), "code", *name.split("/")),
             "lock_name": name,
+            "directory": found.directory,
             "revision": Database(releases).revision(),
             "slot": releases.app.colour,
             "current": Slots(releases).is_current(releases.app.colour),

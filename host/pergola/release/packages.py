@@ -1,17 +1,21 @@
 """What a release's lock says, installed in its virtual environment by uv."""
 
+import contextlib
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pergola.documents import Json
 from pergola.errors import PergolaError
 from pergola.records import Manifest
 from pergola.release import tree
 from pergola.release.accounts import cache_of
 from pergola.release.workshop import Workshop
+from pergola.system import account_of
 
-LOCK = "requirements.txt"
+LEAST = 3  # letters of a value that is hidden: shorter ones are everywhere
 # One unit for all: each costs a tenth of a second.
 FETCH = """
 "$UV" venv --quiet --allow-existing --python "$UV_PYTHON" "$UV_PROJECT_ENVIRONMENT"
@@ -25,13 +29,48 @@ NEEDS_BUILD = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class Access:
+    """What opens private indexes and repositories: variables, and a .netrc for uv and git."""
+
+    variables: Mapping[str, str] = field(default_factory=dict)
+    netrc: str = ""
+
+    @contextlib.contextmanager
+    def given(self, shop: Workshop) -> Iterator[None]:
+        """Have it within a build's reach, until its packages are there."""
+        words = re.findall(r"\bpassword\s+(\S+)", self.netrc)
+        hidden = [value for value in (*self.variables.values(), *words) if len(value) > LEAST]
+        shop.hidden = sorted(hidden, key=len, reverse=True)
+        path = shop.work / ".netrc"
+        if self.netrc:  # nothing of the release has run that could have put a link there
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            with os.fdopen(os.open(path, flags, 0o600), "w") as file:
+                file.write(f"{self.netrc.strip()}\n")
+                builder = account_of(shop.settings.build_user)
+                os.fchown(file.fileno(), builder.pw_uid, builder.pw_gid)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
 class Packages:
     """The packages of a release that is being built."""
 
-    def __init__(self, shop: Workshop, manifest: Manifest) -> None:
+    def __init__(self, shop: Workshop, manifest: Manifest, access: Access | None = None) -> None:
         self.shop, self.code, self.venv = shop, shop.code, shop.venv
-        self.uv, self.own_options = shop.settings.uv, manifest.project_install_options
-        self.lock = "uv.lock" if manifest.installer == "uv-lock" else LOCK
+        self.uv = shop.settings.uv
+        # What builds the project is fetched where its tool would do that, as by `uv sync`.
+        never = ["--offline"] if manifest.exported else []
+        self.own_options = [one for one in manifest.project_install_options if one not in never]
+        self.lock, self.is_uvs = manifest.lock_path, manifest.installer == "uv-lock"
+        self.app = self.code / manifest.directory
+        self.sync = [self.uv, "sync", "--no-dev", "--no-editable"]
+        self.sync += [f"--extra={name}" for name in manifest.extras]
+        self.sync += [f"--group={name}" for name in manifest.groups]
+        self.version = manifest.version_variables
+        self.access = access or Access()
         self.to_build: list[str] = []  # packages of the lock that have no wheel for this server
 
     def fetch(self) -> None:
@@ -48,34 +87,35 @@ class Packages:
     def has_project(self) -> bool:
         """Whether the release itself is a package, which is installed beside what the lock says."""
         offline = "--offline" in self.own_options
-        setup = os.path.lexists(self.code / "setup.py")
-        text = tree.read_text(self.code, "pyproject.toml")
+        setup = os.path.lexists(self.app / "setup.py")
+        text = tree.read_text(self.app, "pyproject.toml")
         if text is None:  # a link is uv's to judge
-            return os.path.lexists(self.code / "pyproject.toml")
-        return is_package(text, setup or not offline)
+            return os.path.lexists(self.app / "pyproject.toml")
+        return is_package(text, setup or not offline, self.app)
 
     def installed(self, cache: Path) -> bool:
         """Install what the lock says but `to_build`; False when that has grown by a package."""
         text = ""
-        if self.lock == LOCK:
+        if not self.is_uvs:
             command = [self.uv, "pip", "sync", "--python", str(self.venv), "--require-hashes"]
-            command.append("-" if self.to_build else LOCK)
-            text = requirements_without(tree.read_text(self.code, LOCK) or "", self.to_build)
+            command.append("-" if self.to_build else self.lock)
+            listed = tree.read_text(self.code, *self.lock.split("/")) or ""
+            text = requirements_without(listed, self.to_build)
         else:
-            command = [self.uv, "sync", "--frozen", "--no-dev", "--no-editable"]
-            command.append("--no-install-local")
+            command = [*self.sync, "--frozen", "--no-install-local"]
             command += [f"--no-install-package={name}" for name in self.to_build]
         # What is installed later finds packages and their metadata in its copy.
-        copied = bool(self.to_build) or (self.lock == LOCK and self.has_project)
+        copied = bool(self.to_build) or (not self.is_uvs and self.has_project)
         try:
             self.shop.run(
                 ["sh", "-euc", FETCH, "sh", *command, "--no-build"],
                 f"install what {self.lock} says",
-                directory=self.code,
+                directory=self.app if self.is_uvs else self.code,
                 shown=command,
                 text=text if self.to_build else "",
                 more=[cache],
                 environment={
+                    **self.access.variables,
                     "UV": self.uv,
                     "UV_CACHE_DIR": str(cache),
                     "UV_LINK_MODE": "copy",
@@ -101,22 +141,28 @@ class Packages:
         codes.
         """
         run, what = self.shop.run, f"install what {self.lock} says"
-        if self.lock != LOCK:
+        variables = {**self.access.variables, **self.version}
+        if self.is_uvs:
+            if self.version:  # it must reach no package but the release's own
+                venv = {"UV_PROJECT_ENVIRONMENT": str(self.venv), **self.access.variables}
+                others = [*self.sync, "--locked", "--no-install-local"]
+                run(others, what, directory=self.app, environment=venv)
             # Not editable and in a directory of its own: uv would take stale code otherwise.
             run(
-                [self.uv, "sync", "--locked", "--no-dev", "--no-editable"],
+                [*self.sync, "--locked"],
                 what,
-                directory=self.code,
-                environment={"UV_PROJECT_ENVIRONMENT": str(self.venv)},
+                directory=self.app,
+                environment={"UV_PROJECT_ENVIRONMENT": str(self.venv), **variables},
             )
             return
         target = ["--python", self.venv]
         if self.to_build:
-            sync = [self.uv, "pip", "sync", *target, "--require-hashes", LOCK]
-            run(sync, what, directory=self.code)
+            sync = [self.uv, "pip", "sync", *target, "--require-hashes", self.lock]
+            run(sync, what, directory=self.code, environment=self.access.variables)
         if self.has_project:
             install = [self.uv, "pip", "install", *target, "--no-deps", *self.own_options, "."]
-            run(install, "install the project itself", directory=self.code)
+            what = "install the project itself"
+            run(install, what, directory=self.app, environment=variables)
 
 
 def requirements_without(text: str, without: Collection[str]) -> str:
@@ -129,12 +175,12 @@ def requirements_without(text: str, without: Collection[str]) -> str:
     return "\n".join(kept)
 
 
-def is_package(pyproject: str, with_setuptools: bool) -> bool:
+def is_package(pyproject: str, with_setuptools: bool, directory: Path | None = None) -> bool:
     """Whether a pyproject.toml describes a package, or only holds a tool's settings.
 
-    As for uv: `[build-system]` or `tool.uv.package` says so. `with_setuptools`: what pip would take
-    without a [build-system] is at hand, and `[project]` is enough. One that cannot be read is left
-    to uv, which says why.
+    As for uv: `[build-system]` or `tool.uv.package` says so; and for Poetry and PDM, what they say
+    of it. `with_setuptools`: what pip would take without a [build-system] is at hand, and
+    `[project]` is enough. One that cannot be read is left to uv, which says why.
     """
     import tomllib  # few calls need it
 
@@ -142,10 +188,27 @@ def is_package(pyproject: str, with_setuptools: bool) -> bool:
         found = tomllib.loads(pyproject)
     except tomllib.TOMLDecodeError:
         return True
-    tool = found.get("tool", {}).get("uv", {})
-    if "package" in tool:
-        return bool(tool["package"])
+    tools = found.get("tool", {})
+    poetry, pdm = tools.get("poetry", {}), tools.get("pdm", {})
+    if "package" in tools.get("uv", {}):
+        return bool(tools["uv"]["package"])
+    if poetry.get("package-mode") is False or pdm.get("distribution") is False:
+        return False
+    backend = found.get("build-system", {}).get("build-backend", "")
+    if backend.startswith("poetry") and directory and not has_code(found, poetry, directory):
+        return False
     return "build-system" in found or (with_setuptools and "project" in found)
+
+
+def has_code(found: Json, poetry: Json, directory: Path) -> bool:
+    """Whether there is what Poetry would pack: else it would fail, as by `poetry install`."""
+    project = found.get("project")
+    name = (project.get("name") if isinstance(project, dict) else None) or poetry.get("name")
+    if "packages" in poetry or not isinstance(name, str):
+        return True
+    module = re.sub(r"[-_.]+", "_", name)
+    forms = (module, f"src/{module}", f"{module}.py", f"src/{module}.py")
+    return any(os.path.lexists(directory / form) for form in forms)
 
 
 def canonical(name: str) -> str:

@@ -6,6 +6,7 @@ live, hence a rollback brings the old ones back and takes the new ones away. A n
 `notes.worker.blue.service` cannot be another application's: there is no dot in an app_name.
 """
 
+import posixpath
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,11 +25,13 @@ TAKEN_OVER_EXEC = "ExecPaths"
 SECONDS_OF_WATCH = 1.5
 HEADER = "# Made by Pergola for the live release; do not edit.\n"
 # The live link is followed once, at the start: a switch meanwhile must not mix two releases.
-IN_LIVE_RELEASE = 'r=$(cd -P .. && pwd) PATH=$r/venv/bin:/usr/bin:/bin; export PATH; exec "$@"'
+IN_LIVE_RELEASE = 'r=$(cd -P {up} && pwd) PATH=$r/venv/bin:/usr/bin:/bin; export PATH; exec "$@"'
 
 
-def service_lines(releases: Releases, release_path: str) -> list[str]:
+def service_lines(releases: Releases, release_path: str, directory: str) -> list[str]:
     """The slots' [Service] lines that hold for every program of a release at this path.
+
+    `directory`: where the application is in the release.
 
     With these come its directory and environment, which the slots' own lines get otherwise: some
     of them run as root.
@@ -36,7 +39,7 @@ def service_lines(releases: Releases, release_path: str) -> list[str]:
     unit = (UNITS / f"{releases.app.name}@.service").read_text()
     service = unit.partition("[Service]")[2].partition("\n[")[0]
     lines = [
-        f"WorkingDirectory={release_path}/code",
+        f"WorkingDirectory={posixpath.normpath(f'{release_path}/code/{directory}')}",
         f"Environment=PATH={release_path}/venv/bin:/usr/bin:/bin",
         f"EnvironmentFile={release_path}/environment",
     ]
@@ -61,7 +64,8 @@ def transient(
 
     `files` of further variables, which beat the release's own.
     """
-    lines = service_lines(releases, str(releases.path(release)))
+    directory = releases.manifest(release).directory
+    lines = service_lines(releases, str(releases.path(release)), directory)
     lines += [f"EnvironmentFile={path}" for path in files]
     lines += [f'Environment="{name}={value}"' for name, value in environment.items()]
     # The shell finds the command in the release's PATH, which systemd-run does not know.
@@ -77,6 +81,7 @@ class Units:
     def __init__(self, releases: Releases, colour: Colour, release: str | None) -> None:
         self.releases, self.colour = releases, colour
         manifest = releases.manifest(release) if release else None
+        self.directory = manifest.directory if manifest else ""
         self.processes = manifest.processes if manifest else []
         self.schedules = manifest.schedules if manifest else []
 
@@ -101,7 +106,7 @@ class Units:
         live = f"{'' if self.colour == 'green' else '!'}{home}/live/green"
         shell = ["/bin/sh", "-c", 'exec "$@"', "sh"]
         command = [*shell, *words(process.command, f"app_processes {process.name}")]
-        lines = service_lines(self.releases, f"{home}/slots/{self.colour}")
+        lines = service_lines(self.releases, f"{home}/slots/{self.colour}", self.directory)
         return HEADER + "\n".join(
             [
                 "[Unit]",
@@ -128,7 +133,8 @@ class Units:
 
     def schedule_text(self, schedule: Schedule) -> str:
         home, app = self.releases.home, self.releases.app.name
-        command = ["/bin/sh", "-c", IN_LIVE_RELEASE, "sh"]
+        up = posixpath.relpath(".", posixpath.join("code", self.directory))
+        command = ["/bin/sh", "-c", IN_LIVE_RELEASE.format(up=up), "sh"]
         command += words(schedule.command, f"app_schedules {schedule.name}")
         return HEADER + "\n".join(
             [
@@ -140,7 +146,7 @@ class Units:
                 "Type=oneshot",
                 f"ExecStart={unit_words(command)}",
                 f"TimeoutStartSec={schedule.timeout_seconds}",
-                *service_lines(self.releases, f"{home}/slots/live"),
+                *service_lines(self.releases, f"{home}/slots/live", self.directory),
                 "",
             ]
         )

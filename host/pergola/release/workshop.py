@@ -21,6 +21,22 @@ PREFIXES = ("UV_", "SSL_CERT", "HTTP_", "HTTPS_", "NO_")
 # What uv or a build says, and what its reader can do about it.
 HINTS = (
     (
+        r"\b40[13] (Unauthorized|Forbidden)|authentication credentials|could not read Username"
+        r"|Authentication failed|Invalid username or (password|token)|Missing credentials",
+        "a package index or a repository refused the server: give it access by app_build_secrets "
+        "(uv's UV_INDEX_<NAME>_USERNAME and _PASSWORD) or app_build_netrc, from vault.yml, and "
+        "deploy again",
+    ),
+    (
+        r"not found in the cache|network (was|is) disabled",
+        "what builds the project is not in its list of packages: add what [build-system] requires "
+        "there, or set app_project_install_options: [], and deploy again",
+    ),
+    (
+        r"Git executable not found|`git` was not found|git: not found",
+        "the lock has a package from git, and the server has no git: deploy.yml installs it",
+    ),
+    (
         r"lockfile .* needs to be updated|Failed to parse `uv\.lock`|Missing version field",
         "the lock is out of date: run `uv lock`, commit, deploy again",
     ),
@@ -55,6 +71,7 @@ class Workshop:
         self.assets, self.work = target / "assets", target / "work"
         self.directories = (self.code, self.venv, self.assets, self.work)
         self.sandbox = Sandbox(releases, [target], host_environment())
+        self.hidden: list[str] = []  # what no message may show
 
     @property
     def python(self) -> str:
@@ -101,6 +118,8 @@ class Workshop:
                 stdin.write(text.encode())
                 stdin.seek(0)
             code, output = self.sandbox.run(command, directory, variables, more=more, stdin=stdin)
+        for secret in self.hidden:
+            output = output.replace(secret, "****")
         if code:
             took = time.monotonic() - began
             how = outcome(code, took >= self.settings.prepare_timeout_seconds)

@@ -176,13 +176,19 @@ def test_a_version_that_does_not_exist_is_answered_with_those_that_do(
     ("files", "subdirectory", "says"),
     [
         ({"readme": ""}, "back end", "has no directory 'back end'. Setting: app_subdirectory"),
-        ({"pyproject.toml": ""}, "", "has a pyproject.toml but no lock"),
-        ({"readme": ""}, "", "There is no pyproject.toml with uv.lock and no requirements.txt"),
+        (
+            {"pyproject.toml": "[project]\nname = 'a'\n"},
+            "",
+            "pyproject.toml has no lock: its packages are not pinned. Setting: app_version Next: "
+            "run `uv lock`",
+        ),
+        ({"readme": ""}, "", "There is no list of packages at the application's top"),
         (
             {"requirements.txt": "fastapi==0.1\n"},
             "",
-            "does not pin every package by hash: fastapi==0.1. Setting: app_version Next: rename "
-            "requirements.txt to requirements.in, run `uv pip compile requirements.in",
+            "does not pin every package by hash: fastapi==0.1 (requirements.txt:1). "
+            "Setting: app_version Next: run `git mv requirements.txt requirements.in && "
+            "uv pip compile requirements.in --universal --generate-hashes",
         ),
     ],
     ids=["no subdirectory", "no lock", "nothing", "no hashes"],

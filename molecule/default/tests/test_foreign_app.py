@@ -259,8 +259,8 @@ def test_a_second_run_changes_nothing(live, run):
 
 def test_a_lock_that_is_out_of_date_is_refused_with_the_way_on(host, live, notes, run):
     before = live.get("/healthz").text
-    notes.write("pyproject.toml", PYPROJECT.replace('"uvicorn', '"idna>=3", "uvicorn'))
-    notes.commit("Use another package, and forget the lock")
+    notes.write("pyproject.toml", PYPROJECT.replace("fastapi>=0.100", "fastapi>=0.101"))
+    notes.commit("Want another version, and forget the lock")
 
     done = run("playbooks/deploy.yml")
 
@@ -276,6 +276,48 @@ def test_a_lock_that_is_out_of_date_is_refused_with_the_way_on(host, live, notes
     notes.commit("Lock")
     assert run("playbooks/deploy.yml").returncode == 0
     assert live.get("/healthz").text != before
+
+
+def test_a_lock_that_lacks_a_package_is_refused_before_anything_is_sent(host, live, notes, run):
+    before = live.get("/healthz").text
+    notes.write("pyproject.toml", PYPROJECT.replace('"uvicorn', '"idna>=3", "uvicorn'))
+
+    done = run("playbooks/deploy.yml", version="working-tree")
+
+    assert done.returncode != 0
+    said = re.sub(r"\s+", " ", done.stdout)
+    assert "uv.lock is older than pyproject.toml: idna is not in the lock." in said
+    assert "Next: run `uv lock`" in said
+    assert live.get("/healthz").text == before
+    notes.run("git", "checkout", "--", "pyproject.toml")
+
+
+def test_a_member_of_a_workspace_is_deployed_in_its_own_directory(host, live, notes, run):
+    """Its lock is at the top, its module and its static files are below."""
+    where = notes.source / "apps/notes"
+    where.mkdir(parents=True)
+    for name in ("pyproject.toml", "notes.py", "static"):
+        (notes.source / name).rename(where / name)
+    notes.write("pyproject.toml", '[tool.uv.workspace]\nmembers = ["apps/*"]\n')
+    notes.run("uv", "lock", "--quiet")
+    secret = {"UV_INDEX_ELSEWHERE_PASSWORD": "an-index-password"}
+
+    more = {"app_build_secrets": secret, "app_build_netrc": "machine x.test password for-git"}
+    done = run("playbooks/deploy.yml", version="working-tree", **more)
+
+    assert done.returncode == 0, done.stdout
+    live.get("/healthz").raise_for_status()
+    assert live.get("/static/plain.txt").text == "a plain file\n"
+    release = status(host, "notes")["live"]
+    process = main_process(host, "notes")
+    inside = f"/srv/notes/releases/{release}/code/apps/notes"
+    assert host.check_output(f"readlink /proc/{process}/cwd") == inside
+    for word in ("an-index-password", "for-git"):
+        found = host.run(f"grep -rIlF {word} /srv/notes /etc/systemd /run/notes")
+        assert found.stdout == "", "an access of the build's is kept"
+        assert host.run(f"journalctl --grep={word} --quiet").stdout == ""
+    notes.run("git", "reset", "--quiet", "--hard")
+    shutil.rmtree(notes.source / "apps", ignore_errors=True)
 
 
 def test_a_directory_is_deployed_as_it_is(host, live, notes, run):

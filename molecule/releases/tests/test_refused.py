@@ -184,16 +184,15 @@ def test_a_build_on_the_control_node_that_fails(attempt):
     assert "Setting: app_build_command" in found.said
 
 
-def test_a_lock_file_that_is_out_of_date(attempt, before, server, probe):
+def test_a_lock_file_that_is_out_of_date(attempt, probe):
     (probe.path / "pyproject.toml").write_text(PYPROJECT.format(""))
     lock = ["uv", "lock", "--quiet", "--offline"]
     subprocess.run(lock, cwd=probe.path, check=True)
     # The project moves on, and its lock stays behind.
     found = attempt("pyproject.toml", lambda _: PYPROJECT.format('"asyncpg"'))
-    refused(found, before, server, "prepare")
-    assert "could not install what uv.lock says" in found.said
-    assert "run `uv lock`, commit, deploy again" in found.said
-    assert "uv.lock" in found.said.partition("next: ")[0]
+    assert found.took < LIMIT
+    assert "uv.lock is older than pyproject.toml: asyncpg is not in the lock" in found.said
+    assert "run `uv lock`, and commit uv.lock" in found.said
 
 
 def test_none_of_them_got_a_request(traffic, before):
