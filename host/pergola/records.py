@@ -11,6 +11,7 @@ the outcome `failed`, migrations had lines of their own, and settings knew neith
 lock. The first documents of form 1 have no number yet either.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
 from pergola.documents import Form, Json
@@ -45,6 +46,9 @@ class Manifest:
     """What a release is made of: its commit, and the settings that are part of it.
 
     `installer`: uv-lock or requirements. `environment_names`: of variables, secret or not.
+    `health_status`: the answers that count as ready, such as 200 or 2xx. `server`: uvicorn,
+    granian, hypercorn or command. `own_server`: Pergola's Uvicorn with its version, where the
+    application's lock has none.
     """
 
     id: str = ""
@@ -68,6 +72,12 @@ class Manifest:
     processes: list[Process] = field(default_factory=list)
     schedules: list[Schedule] = field(default_factory=list)
     environment_names: list[str] = field(default_factory=list)
+    health_status: list[str] = field(default_factory=lambda: ["200"])
+    health_follow_redirects: bool = False
+    server: str = "uvicorn"
+    server_command: str = ""
+    server_options: list[str] = field(default_factory=list)
+    own_server: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,6 +163,12 @@ class Holder:
     until: float = 0
     unconnected_until: float = 0
     shared: Json = field(default_factory=dict)
+
+
+def accepts(accepted: Iterable[str], status: int | str | None) -> bool:
+    """Whether a status is one of those accepted, each such as 204 or 2xx."""
+    text = str(status)
+    return any(text == one.replace("xx", text[1:]) for one in accepted)
 
 
 def as_it_is(found: Json) -> Json:

@@ -11,7 +11,7 @@ from pergola.system import show
 
 # What says of a manifest which release it is of; the rest are the settings that are part of it.
 OWN = ("id", "commit", "describe", "date", "processes", "schedules")
-NO_SETTINGS = (*OWN, "installer", "environment_names")
+NO_SETTINGS = (*OWN, "installer", "environment_names", "own_server")
 LAST_LINES = 10
 
 
