@@ -336,6 +336,9 @@ def test_a_site_is_reached_over_its_own_sockets_and_files():
     assert "reverse_proxy unix//run/notes/blue.sock" in site
     assert "reverse_proxy unix//run/notes/green.sock" in site
     assert "root /srv/notes/live" in site
+    # The page until the first release is live: what decides, and what is shown.
+    assert "try_files nothing.html" in site
+    assert "/srv/notes/live/maintenance.html /srv/notes/live/nothing.html" in site
     assert "root * /srv/notes/assets" in site
     assert "output file /var/log/caddy/notes.log" in site
     assert "redir https://notes.example.org{uri} permanent" in site

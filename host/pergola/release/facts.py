@@ -21,7 +21,7 @@ def status(releases: Releases) -> Json:
         "app": app.name,
         "host": releases.host,
         "live": releases.live(),
-        "slot": app.colour,
+        "slot": app.colour if releases.live() else None,
         "state": show(app.live_unit, "ActiveState"),
         "maintenance": Maintenance(releases).state(),
         "good": releases.good(),

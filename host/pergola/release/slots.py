@@ -118,10 +118,10 @@ class Slots:
 
 def left(*units: str) -> list[str]:
     """Those of some units that run, or would at the next boot."""
-    found = []
-    for unit in units:
-        # Not its UnitFileState, which systemd remembers until it rereads its unit files.
-        enabled = systemctl("is-enabled", unit).returncode == 0
-        if enabled or show(unit, "ActiveState") in ("active", "activating"):
-            found.append(unit)
-    return found
+    active = ("active", "activating")
+    return [unit for unit in units if is_enabled(unit) or show(unit, "ActiveState") in active]
+
+
+def is_enabled(unit: str) -> bool:
+    """Not its UnitFileState, which systemd remembers until it rereads its unit files."""
+    return systemctl("is-enabled", unit).returncode == 0

@@ -23,7 +23,7 @@ def sites(look: Look) -> Iterator[Finding]:
     for app, answer in of_each(look, "site"):
         name = f"site {app.domain}"
         if app.release is None:
-            yield Finding(name, SKIPPED, f"no release of {app.app} was deployed here yet")
+            yield Finding(name, SKIPPED, f"no release of {app.app} yet")
         elif app.paused:
             yield Finding(name, UNKNOWN, app.at_work)
         else:
