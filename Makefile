@@ -54,6 +54,6 @@ bench: ## Measure against floors of the same run
 	benchmarks/postgresql
 
 lock: ## Update the pinned Python tools, with hashes
-	for file in requirements requirements-dev molecule/backup/s3/requirements; do \
+	for file in requirements requirements-dev molecule/backup/s3/requirements host/pergola/release/uvicorn; do \
 	  uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate $$file.in --output-file $$file.txt; done

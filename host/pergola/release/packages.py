@@ -2,13 +2,14 @@
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pergola.errors import PergolaError
 from pergola.records import Manifest
 from pergola.release import tree
 from pergola.release.accounts import cache_of
+from pergola.release.servers import OWN, PLACE, has_uvicorn, own_server
 from pergola.release.workshop import Workshop
 
 LOCK = "requirements.txt"
@@ -32,6 +33,7 @@ class Packages:
         self.shop, self.code, self.venv = shop, shop.code, shop.venv
         self.uv, self.own_options = shop.settings.uv, manifest.project_install_options
         self.lock = "uv.lock" if manifest.installer == "uv-lock" else LOCK
+        self.server = manifest.server
         self.to_build: list[str] = []  # packages of the lock that have no wheel for this server
 
     def fetch(self) -> None:
@@ -43,6 +45,8 @@ class Packages:
         cache = cache_of(self.shop.settings.build_user)
         while not self.installed(cache):
             pass
+        if not {"*", "uvicorn"} & set(self.to_build):
+            self.install_server([cache])
 
     @property
     def has_project(self) -> bool:
@@ -94,12 +98,33 @@ class Packages:
             self.to_build.append("*")  # one without a name: all of it is left to what follows
         return True
 
+    def install_server(self, more: Sequence[Path] = ()) -> None:
+        """Install Pergola's own Uvicorn where the release has none, out of its packages' way."""
+        if self.server != "uvicorn" or has_uvicorn(self.venv) or own_server(self.venv):
+            return
+        install = [self.uv, "pip", "install", "--python", str(self.venv), "--no-deps", "--no-build"]
+        install += ["--target", str(self.venv / PLACE), "--require-hashes", "--requirement", "-"]
+        self.shop.run(
+            install,
+            "install Pergola's own Uvicorn, as the lock has none",
+            text=OWN.read_text(),
+            more=more,
+            environment={
+                "UV_LINK_MODE": "copy",
+                **({"UV_CACHE_DIR": str(more[0])} if more else {}),
+            },
+        )
+
     def build(self) -> None:
         """Install the rest: what has to be built.
 
         From here on code of packages and of the release may run. See uv's manual for the exit
         codes.
         """
+        self.build_packages()
+        self.install_server()
+
+    def build_packages(self) -> None:
         run, what = self.shop.run, f"install what {self.lock} says"
         if self.lock != LOCK:
             # Not editable and in a directory of its own: uv would take stale code otherwise.

@@ -36,7 +36,7 @@ class Slots:
         # Compare ages, not dates: the wall clock may have been set in between.
         age_of_process = time.clock_gettime(time.CLOCK_MONOTONIC) - started
         files = [UNITS / f"{self.app.name}@.{kind}" for kind in ("service", "socket")]
-        files.append(self.app.home / "lib/launcher/serve.py")
+        files += (self.app.home / "lib/launcher").rglob("*.py")
         return all(time.time() - path.stat().st_mtime > age_of_process for path in files)
 
     def start(self, colour: Colour, release: str) -> None:
