@@ -18,11 +18,12 @@ from pergola_control.programs import text
 from pergola_control.refusal import refusals_told
 from pergola_control.source.archives import archive_path, locked, made, prune, reusable
 from pergola_control.source.pins import installer_of
+from pergola_control.source.servers import refuse_missing
 from pergola_control.source.settings import WORKING_TREE, Settings, checked
 from pergola_control.source.versions import resolved
 
 
-def release_of(settings: Settings, plan: bool) -> dict[str, object]:
+def release_of(settings: Settings, plan: bool, server: str = "") -> dict[str, object]:
     """Resolve the version and, unless it is only planned, provide its archive."""
     with locked(settings.room):
         release, warnings = resolved(settings)
@@ -34,6 +35,7 @@ def release_of(settings: Settings, plan: bool) -> dict[str, object]:
             "date": release.date,
             "source": text(settings.source.encode()),
         }
+        refuse_missing(server, release.read)
         if plan:
             return result | {"installer": installer_of(release.read), "warnings": warnings}
         path = archive_path(settings, release)
@@ -53,6 +55,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--commit", default="", help="the commit that the version is known to be")
     parser.add_argument("--subdirectory", default="", help="where the app is in its source")
     parser.add_argument("--build", default="", help="shell command run in the fresh checkout")
+    parser.add_argument("--server", default="", help="what serves it: app_server")
     parser.add_argument("--config-digest", required=True, help="hex digest of the environment")
     parser.add_argument("--cache", required=True, type=Path, help="directory for archives, mirrors")
     parser.add_argument("--plan", action="store_true", help="only resolve: no archive, no build")
@@ -62,7 +65,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> None:
     """Print the release as JSON, or what keeps it from being made."""
     given = vars(parsed(argv))
-    plan = given.pop("plan")
+    plan, server = given.pop("plan"), given.pop("server")
     os.umask(0o022)
     with refusals_told():
-        print(json.dumps(release_of(checked(Settings(**given)), plan)))
+        print(json.dumps(release_of(checked(Settings(**given)), plan, server)))
