@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,13 @@ def test_a_missing_variable_is_told_by_its_name(said, lines):
 
 def test_a_key_that_is_no_variable_is_not_told_as_one(said):
     assert said("    return {}['SECRET_KEY']\nKeyError: 'SECRET_KEY'") == ""
+
+
+@pytest.mark.parametrize("command", ["exec env gunicornx shop", "gunicornx shop", "exec gunicornx"])
+def test_a_server_that_the_release_has_not_is_told(said, command):
+    done = subprocess.run(["/bin/sh", "-euc", command], capture_output=True, text=True)
+    says = said(done.stderr, server="command")
+    assert says.startswith("Setting: app_server_command: the release has no program gunicornx: ")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pergola.release.remedies.seen import Seen
 CHECKS: tuple[Callable[[Seen], Iterator[str]], ...] = (
     code.wrong_application,
     code.missing_module,
+    code.missing_program,
     code.missing_library,
     variables.missing_variable,
     denied.files,

@@ -35,6 +35,12 @@ NO_LIBRARY = re.compile(
     r"(lib[\w.+-]+?)(?:\.so[\w.]*)?: cannot open shared object file"
     r"|(libpq) library not found|failed to find (libmagic)|Unable to find (zbar) shared library"
 )
+# How env and sh say it.
+NO_PROGRAM = re.compile(
+    r"^(?:/usr/bin/)?env: \W([\w./-]+)\W: No such file or directory"
+    r"|^(?:/bin/)?sh: \d+: (?:exec: )?([\w./-]+): not found",
+    re.MULTILINE,
+)
 
 
 def wrong_application(seen: Seen) -> Iterator[str]:
@@ -78,6 +84,14 @@ def missing_module(seen: Seen) -> Iterator[str]:
                 f"the lock has no package with the module {top}: add it to the project's "
                 "dependencies, make the lock again, commit"
             )
+
+
+def missing_program(seen: Seen) -> Iterator[str]:
+    for found in NO_PROGRAM.finditer(seen.lines):
+        yield (
+            f"Setting: app_server_command: the release has no program {found[1] or found[2]}: add "
+            "the package that has it to the project's dependencies, make the lock again, commit"
+        )
 
 
 def missing_library(seen: Seen) -> Iterator[str]:
