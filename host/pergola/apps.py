@@ -18,13 +18,29 @@ from pergola.documents import Json
 from pergola.errors import PergolaError
 from pergola.lock import SERVER, Patience, Place
 from pergola.records import MANIFEST, SETTINGS, Manifest, Settings
-from pergola.system import attempt, journal, listed, run, show
+from pergola.system import attempt, journal, listed, run, show, write
 
 HOMES, RUN = Path("/srv"), Path("/run")
 LOGS = Path("/var/log/caddy")
 PROGRAM = Path(__file__).resolve().parents[1] / "bin/pergola"
 Colour = Literal["blue", "green"]
 PAGES = ("maintenance.htmx.html", "maintenance.html")
+# Caddy shows it while it is there: from the first settings to the first release that is live.
+NOTHING = "nothing.html"
+TEMPLATE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="refresh" content="30">
+<title>Maintenance</title>
+<style>
+body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 36rem; margin: 20vh auto }}
+</style>
+<h1>Maintenance</h1>
+<p>{text}</p>
+</html>
+"""
+NOTHING_YET = "This site is being set up. It will be here shortly."
 PAUSE_SECONDS = 45  # less than Caddy waits for an answer's beginning
 READY_SECONDS = 120
 # A phase of a deploy, such as a migration, is waited for, and so is its next one; a run that was
@@ -69,6 +85,20 @@ class App:
 
     def is_live(self) -> bool:
         return (self.slot / "release.json").exists()
+
+    def have_nothing_live(self) -> None:
+        """Unless something is, have nothing called live, and visitors told so.
+
+        An absent flag means blue, and the first release is started there: until it has passed its
+        gate the flag says green, which is empty.
+        """
+        green = self.home / "slots/green"
+        if self.slot.is_symlink() or green.is_symlink():
+            return
+        page = self.home / "live" / NOTHING
+        if not page.exists():
+            (self.home / "live/green").touch()
+            write(page, TEMPLATE.format(text=NOTHING_YET))
 
     @property
     def manifest(self) -> Manifest:

@@ -111,6 +111,15 @@ def last_lines(text: str, most: int = LINES_SHOWN) -> str:
     return "\n".join(text.strip().splitlines()[-most:])
 
 
+def shortened(text: str, most: int = 30) -> str:
+    """The first and the last lines of a text."""
+    lines = text.strip().splitlines()
+    if len(lines) > most:  # what it does again and again must not hide how it started
+        half = most // 2
+        lines = [*lines[:half], f"(… {len(lines) - 2 * half} lines …)", *lines[-half:]]
+    return "\n".join(lines)
+
+
 def say(text: str, program: str = "pergola") -> None:
     """Tell whoever called, who may be gone, and the journal (`journalctl -t PROGRAM`)."""
     syslog.openlog(program)

@@ -11,6 +11,7 @@ the outcome `failed`, migrations had lines of their own, and settings knew neith
 lock. The first documents of form 1 have no number yet either.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
 from pergola.documents import Form, Json
@@ -49,6 +50,9 @@ class Manifest:
     `directory`: where the application is in the archive. `version_variables`: what tells the tools
     that build the project its version, which they cannot ask git for. `exported`: the list was
     made of a lock that knows nothing of what builds the project.
+    `health_status`: the answers that count as ready, such as 200 or 2xx. `server`: uvicorn,
+    granian, hypercorn or command. `own_server`: Pergola's Uvicorn with its version, where the
+    application's lock has none.
     """
 
     id: str = ""
@@ -80,6 +84,12 @@ class Manifest:
     processes: list[Process] = field(default_factory=list)
     schedules: list[Schedule] = field(default_factory=list)
     environment_names: list[str] = field(default_factory=list)
+    health_status: list[str] = field(default_factory=lambda: ["200"])
+    health_follow_redirects: bool = False
+    server: str = "uvicorn"
+    server_command: str = ""
+    server_options: list[str] = field(default_factory=list)
+    own_server: str = ""
 
     @property
     def lock_path(self) -> str:
@@ -171,6 +181,12 @@ class Holder:
     until: float = 0
     unconnected_until: float = 0
     shared: Json = field(default_factory=dict)
+
+
+def accepts(accepted: Iterable[str], status: int | str | None) -> bool:
+    """Whether a status is one of those accepted, each such as 204 or 2xx."""
+    text = str(status)
+    return any(text == one.replace("xx", text[1:]) for one in accepted)
 
 
 def as_it_is(found: Json) -> Json:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pergola.errors import ROOM_HINT, PergolaError, has_no_room
-from pergola.people import duration, last_lines
+from pergola.people import duration, last_lines, shortened
 
 Done = subprocess.CompletedProcess[str]
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -293,8 +293,4 @@ def journal(unit: str, most: int = 30) -> str:
     wanted = f"_SYSTEMD_INVOCATION_ID={run_of}" if run_of else f"--unit={unit}"
     attempt("journalctl", "--sync")
     said = attempt("journalctl", "--no-pager", "--output=cat", "--lines=1000", wanted).stdout
-    lines = said.strip().splitlines()
-    if len(lines) > most:  # what it does again and again must not hide how it started
-        half = most // 2
-        lines = [*lines[:half], f"(… {len(lines) - 2 * half} lines …)", *lines[-half:]]
-    return "\n".join(lines) or "(no line in the journal)"
+    return shortened(said, most) or "(no line in the journal)"

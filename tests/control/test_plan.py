@@ -11,6 +11,7 @@ import pytest
 from pergola_control.plan.migrations import is_migration
 from pergola_control.plan.packages import Lock
 from pergola_control.plan.whole import of_the_same
+from pergola_control.source.servers import own_version
 from repositories import CONTROL, DIGEST, commit, git, release
 
 PLAN = (sys.executable, CONTROL, "plan")
@@ -124,6 +125,31 @@ def refusal(tmp_path, app, was, **more):
     assert "Traceback" not in message
     assert "\n  Next: " in message
     return message
+
+
+# The server
+
+
+@pytest.mark.parametrize(
+    ("server", "locked", "says"),
+    [
+        ("uvicorn", {}, None),
+        (
+            "uvicorn",
+            {"without": "uvicorn"},
+            f"uvicorn {own_version()}, Pergola's own: the lock has none",
+        ),
+        ("gunicorn", {}, "gunicorn 25 of the lock"),
+        ("command", {}, "app_server_command"),
+    ],
+)
+def test_what_serves_it_is_said_unless_it_is_the_locks_uvicorn(tmp_path, app, server, locked, says):
+    if locked:
+        requirements = "click==8 --hash=sha256:" + "a" * 64 + "\n"
+        git(app, "rm", "-q", "uv.lock", "pyproject.toml")
+        commit(app, "Without", requirements_dot_txt=requirements)
+    found = planned(tmp_path, app, None, config={"server": server})
+    assert found.get("server") == ([says] if says else None)
 
 
 # Commits

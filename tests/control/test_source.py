@@ -195,6 +195,25 @@ def test_a_plan_makes_nothing(tmp_path, app):
     assert not list((tmp_path / "cache").rglob("*.tar.gz"))
 
 
+@pytest.mark.parametrize("server", ["granian", "hypercorn"])
+def test_a_server_that_the_lock_has_not_is_refused_by_name(tmp_path, app, server):
+    """Before anything changes, so that the gate need not find it."""
+    said = refusal(tmp_path, app, "--plan", f"--server={server}")
+    assert f"app_server is {server}, but uv.lock has no {server}." in said
+    assert "Setting: app_server" in said
+    git(app, "rm", "-q", "uv.lock")
+    hashes = "    --hash=sha256:aa"
+    commit(app, requirements_dot_txt=f"{server}x==1 \\\n{hashes}\n")
+    assert "requirements.txt has no" in refusal(tmp_path, app, "--plan", f"--server={server}")
+    commit(app, requirements_dot_txt=f"{server}[uvloop]==1 \\\n{hashes}\n")
+    assert release(tmp_path, app, "--plan", f"--server={server}")["installer"] == "requirements"
+
+
+def test_a_server_that_pergola_brings_needs_no_lock_of_it(tmp_path, app):
+    for server in ("uvicorn", "command"):
+        assert release(tmp_path, app, "--plan", f"--server={server}")
+
+
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "sub/../../outside", "deep/x"])
 def test_a_link_that_leaves_the_release_is_refused(tmp_path, app, target):
     (app / "sub" / "two").mkdir(parents=True)

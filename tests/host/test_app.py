@@ -96,6 +96,10 @@ class Host:
         if words[0] == "systemd-sysusers" and "notes" not in self.passwd.read_text():
             with self.passwd.open("a") as file:
                 file.write("notes:x:900:900::/:/usr/sbin/nologin\n")
+        if words[0] == "systemd-tmpfiles":
+            home = self.top / "srv" / Path(words[-1]).stem
+            for part in ("live", "slots"):
+                (home / part).mkdir(parents=True, exist_ok=True)
 
     @property
     def passwd(self):

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shutil
 
 import pytest
 from pergola.errors import PergolaError
@@ -89,6 +90,9 @@ def shop(releases, monkeypatch, tmp_path):
     monkeypatch.setattr(packages, "cache_of", lambda _: tmp_path / "cache")
     made = workshop.Workshop(having(releases, uv="uv"), tmp_path / "r1")
     made.code.mkdir(parents=True)
+    server = made.venv / "lib/python3.13/site-packages/uvicorn/__init__.py"
+    server.parent.mkdir(parents=True)
+    server.touch()
 
     def ends(*said):
         nonlocal answers
@@ -121,6 +125,50 @@ def test_a_lock_of_uvs_is_installed_first_without_what_has_to_be_built(shop):
     assert [("--frozen" in call[0], "--locked" in call[0]) for call in told] == [
         (True, False), (False, True)
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("built", "with_cache"), [("docopt", True), ("uvicorn", False)])
+def test_a_lock_without_a_server_gets_pergolas_own_beside_its_packages(shop, built, with_cache):
+    """With the cache, unless its own may still come: then with none in reach."""
+    shutil.rmtree(shop.venv)
+    (shop.code / "requirements.txt").write_text("docopt==1\nuvicorn==0.1\n")
+    told = shop.ends((1, f"hint: Wheels are required for `{built}` because --no-build"))
+    made = packages.Packages(shop, Ordered(installer="requirements"))
+    made.fetch()
+    fetched = len(told)
+    made.build()
+    installs = [n for n, call in enumerate(told) if "--target" in call[0]]
+    assert installs[0] < fetched if with_cache else installs[0] >= fetched
+    command, _, environment, more, text = told[installs[0]]
+    assert command[command.index("--target") + 1] == str(shop.venv / "lib/pergola")
+    assert {"--require-hashes", "--no-deps", "--no-build"} <= set(command)
+    assert bool(more) == with_cache
+    assert ("UV_CACHE_DIR" in environment and environment["UV_CACHE_DIR"] == str(more[0])
+            if with_cache else environment["UV_CACHE_DIR"].startswith(str(shop.work)))  # fmt: skip
+    assert "uvicorn==" in text
+    assert "--hash=sha256:" in text
+
+
+@pytest.mark.parametrize("server", ["granian", "hypercorn", "command"])
+def test_an_application_with_another_server_gets_none(shop, server):
+    shutil.rmtree(shop.venv)
+    told = shop.ends()
+    made = packages.Packages(shop, Ordered(installer="uv-lock", server=server))
+    made.fetch()
+    made.build()
+    assert not [call for call in told if "--target" in call[0]]
+
+
+def test_what_serves_a_release_is_in_its_manifest_where_it_is_pergolas(releases, shop):
+    made = Build(releases, "r1", Ordered(id="r1", secrets={"KEY": "s"}))
+    made.target = shop.code.parent
+    made.note_server(shop)
+    assert not (made.target / "release.json").exists()
+    (shop.venv / "lib/pergola/uvicorn-0.54.0.dist-info").mkdir(parents=True)
+    made.note_server(shop)
+    written = (made.target / "release.json").read_text()
+    assert '"own_server": "uvicorn 0.54.0"' in written
+    assert '"s"' not in written
 
 
 def test_a_command_that_fails_is_told_as_a_person_would_type_it(shop):

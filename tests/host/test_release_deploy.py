@@ -4,12 +4,15 @@ import json
 from dataclasses import replace
 
 import pytest
+from pergola import apps
 from pergola.errors import PergolaError
-from pergola.release import deploy, phases, undo
+from pergola.release import deploy, facts, phases, tables, undo
 from pergola.release.build import Ordered
 from pergola.release.deploy import Deploy
 from pergola.release.releases import point
+from pergola.release.report import report
 from pergola.release.work import ORDER, Order
+from pergola.status import applications
 from release_made import having, kept, live, lock_of, manifest
 
 
@@ -165,6 +168,87 @@ def test_a_deploy_of_which_nothing_is_known_any_more_needs_nothing_put_back(rele
     with held.hold():
         assert not Deploy(releases, held, "deploy", "").abort("web2 is lost")
     assert held.read() is None
+
+
+def refuse(work):
+    """What the gate does with a release that does not become ready."""
+    point(work.releases.home / "slots" / work.new_colour, work.releases.path(work.release))
+    raise PergolaError("b did not become ready in 8 s")
+
+
+def first(releases, does, gate, name="b"):
+    """The first deploy of all, to its gate."""
+    manifest(releases, name, commit="d")
+    does("gate", what=gate)
+    held = lock_of(releases)
+    with held.hold():
+        return Deploy(releases, held, "deploy", name).run(["gate"], None)
+
+
+@pytest.mark.usefixtures("told")
+def test_a_first_release_that_is_refused_leaves_nothing_that_is_called_live(
+    releases, does, monkeypatch
+):
+    monkeypatch.setattr(facts, "show", lambda *_: "inactive")
+    for _ in range(2):  # the next attempt, which finds what the first one left, is the first again
+        with pytest.raises(PergolaError) as refused:
+            first(releases, does, refuse)
+        assert "live now: no release yet" in report(releases, refused.value, "gate", "b")
+        assert releases.live() is None
+        assert not releases.app.is_live()
+        assert apps.live() == []
+        status = facts.status(releases)
+        assert (status["live"], status["slot"], status["good"]) == (None, None, [])
+        assert facts.for_plan(releases) == {"changed": False, "live": None}
+        table = tables.releases(releases)
+        assert "live: no release yet: none of notes was ever live on this host" in table
+        assert table.endswith("good: none")
+    assert [(line.action, line.outcome) for line in releases.ledger()] == [
+        ("deploy", "refused")
+    ] * 2
+    assert applications.live(releases.app).release is None
+
+
+@pytest.mark.usefixtures("told")
+def test_a_first_release_whose_gate_died_is_not_called_live(releases, does):
+    """As after a power loss: nothing puts anything back."""
+
+    def die(work):
+        with pytest.raises(PergolaError):
+            refuse(work)
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        first(releases, does, die)
+    assert releases.live() is None
+
+
+def test_until_the_first_release_is_live_visitors_are_told_so(releases, does, monkeypatch):
+    page = releases.home / "live" / apps.NOTHING
+    seen = []
+    first(releases, does, lambda work: seen.append((page.exists(), work.new_colour)))
+    assert seen == [(True, "blue")]
+    point(releases.home / "slots/blue", releases.path("b"))
+    releases.flip("blue")
+    assert not page.exists()
+    assert releases.live() == "b"
+    releases.app.have_nothing_live()  # as each later deploy does
+    assert (page.exists(), releases.live()) == (False, "b")
+
+
+@pytest.mark.parametrize(("enabled", "live_now"), [(False, None), (True, "b")])
+def test_what_an_earlier_pergola_left_of_a_refused_first_release_is_not_live(
+    releases, does, monkeypatch, enabled, live_now
+):
+    """A release that was switched to has its units enabled, also when its run died right then."""
+    monkeypatch.setattr(deploy, "is_enabled", lambda unit: enabled)
+    monkeypatch.setattr(deploy, "keep_assets", lambda *_: None)
+    manifest(releases, "b", commit="d")
+    point(releases.home / "slots/blue", releases.path("b"))
+    seen = []
+    first(releases, does, lambda work: seen.append(work.old), "c")
+    assert seen == [live_now]
+    assert [line.action for line in releases.ledger()] == (["found"] if enabled else [])
 
 
 def test_another_release_of_the_same_run_starts_from_the_beginning(releases, does):

@@ -4,13 +4,21 @@ import pytest
 from pergola.errors import PergolaError
 from pergola.release import rollback
 from pergola.release.releases import point
-from release_made import kept, live, schema
+from release_made import kept, live, record, schema
 
 
 def test_rolling_back_without_an_earlier_good_release_is_refused(releases):
     live(releases, "a")
     (releases.home / "slots/blue").symlink_to(releases.path("a"))
     with pytest.raises(PergolaError, match="no earlier good release"):
+        rollback.choose(releases, "", force=False)
+
+
+def test_rolling_back_before_the_first_release_is_refused_as_that(releases):
+    releases.app.have_nothing_live()
+    kept(releases, "a")
+    record(releases, "deploy", "a", "refused", phase="gate")
+    with pytest.raises(PergolaError, match="no release yet"):
         rollback.choose(releases, "", force=False)
 
 

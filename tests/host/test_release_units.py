@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from pergola import system
+from pergola.errors import PergolaError
 from pergola.release import phases, slots, units
 from pergola.release.commands import quoted, refused, unit_words
 from pergola.release.progress import Progress
@@ -163,38 +164,41 @@ def test_units_that_no_slot_has_any_more_are_removed_and_those_of_another_app_st
     assert not (unit_files / "notes.mailer.blue.service").exists()
 
 
-def test_a_slot_that_finds_no_application_names_the_setting(releases):
-    manifest(releases, "a", asgi="notes.mainn:app")
-    both = Slots(releases)
-    for line in (
-        'ERROR: Error loading ASGI app. Could not import module "notes.mainn".',
-        'ERROR: Error loading ASGI app. Attribute "app" not found in module "notes".',
-    ):
-        assert "Setting: app_asgi: the release has no 'notes.mainn:app'" in both.remedy(
-            "a", line, "none"
-        )
-    other = "ModuleNotFoundError: No module named 'asyncpg'"
-    assert "app_asgi" not in both.remedy("a", other, "none")
+def test_a_refusal_says_first_what_to_do_and_then_what_was_seen(releases, monkeypatch):
+    manifest(releases, "a", asgi="shop.main:app", health_path="/healthz")
+    told = []
 
+    def systemctl(*words):
+        told.append(words[0])
+        if words[0] == "start":
+            (releases.app.run_dir / "blue.answer").write_text(" no answer to GET /healthz: refused")
+        code = int(words[0] == "start")
+        return subprocess.CompletedProcess(words, code, "Result=exit-code\n", "")
 
-@pytest.mark.parametrize(
-    ("answer", "is_named"),
-    [
-        ('404 {"detail": "Not Found"}', True),
-        ("307 ", True),
-        ("403 sign in first", True),
-        ("500 the database is away", False),
-        ("503 not yet", False),
-        (" no answer to GET /healthz: timed out", False),
-        ("none: it never answered", False),
-    ],
-)
-def test_a_release_without_the_path_that_is_asked_names_the_setting(releases, answer, is_named):
-    manifest(releases, "a", health_path="/healthz")
-    said = Slots(releases).remedy("a", "", answer)
-    named = f"Setting: app_health_path: the release answers {answer[:3]} at '/healthz'"
-    assert said.startswith(named) is is_named
-    assert is_named or said == "correct it, commit and deploy again"
+    def journal(unit, most):
+        told.append("journal")
+        return "\n".join([*map(str, range(100)), "ModuleNotFoundError: No module named 'redis'"])
+
+    monkeypatch.setattr(slots, "systemctl", systemctl)
+    monkeypatch.setattr(slots, "journal", journal)
+    with pytest.raises(PergolaError, match="a did not become ready in 0 s") as error:
+        Slots(releases).start("blue", "a")
+    to_do, journal_of, *lines, seen = error.value.evidence.splitlines()
+    assert to_do.startswith("what to do: the lock has no package with the module redis")
+    assert journal_of == "journal of notes@blue.service:"
+    assert (lines[0], lines[-1]) == ("0", "ModuleNotFoundError: No module named 'redis'")
+    assert len(lines) == 31
+    assert seen == "last health response: no answer to GET /healthz: refused"
+    assert error.value.hint.startswith("do that and deploy again. The refused release got no")
+    # How it ended is asked before systemd starts it again, and then it is stopped.
+    assert told[told.index("start") :] == [
+        "start",
+        "show",
+        "journal",
+        "kill",
+        "stop",
+        "reset-failed",
+    ]
 
 
 @pytest.mark.parametrize(

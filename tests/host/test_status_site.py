@@ -11,6 +11,7 @@ from looks import BACKUP, Host
 from pergola import apps, system
 from pergola.apps import App
 from pergola.documents import converted, plain
+from pergola.records import MANIFEST
 from pergola.status import applications, ask, config, look, report, timer, units, visit
 from pergola.status.config import Part
 from pergola.status.seen import Answer, Application, Page
@@ -128,6 +129,23 @@ def test_health_is_asked_apart_from_the_site(host):
     host.seen["asked"]["slot probe"] = {"status": 500, "text": '{"pool": "exhausted"}'}
     assert twice(host) == {HEALTH: "critical"}
     assert 'r2 in slot green, GET /readyz: 500 {"pool": "exhausted"}' in host.says(HEALTH)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "well", "not_well"),
+    [
+        ({}, [200], [204, 302, 404]),
+        ({"health_status": ["2xx", "401"]}, [200, 204, 401], [302, 404]),
+        ({"health_follow_redirects": True}, [200, 307], [204, 404]),
+    ],
+)
+def test_health_is_what_the_release_calls_so(host, manifest, well, not_well):
+    accepted = applications.accepted(MANIFEST.parse(json.dumps(manifest), "a manifest"))
+    host.seen["apps"][0]["accepted"] = accepted
+    for status in (*well, *not_well):
+        host.seen["asked"]["slot probe"] = {"status": status}
+        twice(host)
+        assert (host.state(HEALTH) == "ok") == (status in well), status
 
 
 def test_no_heartbeat_at_all_for_a_site_that_is_down(host):

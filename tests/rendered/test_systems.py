@@ -336,9 +336,35 @@ def test_a_site_is_reached_over_its_own_sockets_and_files():
     assert "reverse_proxy unix//run/notes/blue.sock" in site
     assert "reverse_proxy unix//run/notes/green.sock" in site
     assert "root /srv/notes/live" in site
+    # The page until the first release is live: what decides, and what is shown.
+    assert "try_files nothing.html" in site
+    assert "/srv/notes/live/maintenance.html /srv/notes/live/nothing.html" in site
     assert "root * /srv/notes/assets" in site
     assert "output file /var/log/caddy/notes.log" in site
     assert "redir https://notes.example.org{uri} permanent" in site
+
+
+@pytest.mark.parametrize(
+    ("settings", "ports"),
+    [
+        ({}, []),
+        ({"app_listen_ports": [9100]}, ["tcp:9100"]),
+        ({"app_server": "command", "app_server_command": "serve"}, []),
+        (
+            {
+                "app_server": "command",
+                "app_server_command": "s -p ${PORT}",
+                "app_listen_ports": [1],
+            },
+            ["tcp:1", "tcp:32768-60999"],
+        ),
+    ],
+)
+def test_a_slot_may_open_the_ports_that_it_is_told_and_no_others(settings, ports):
+    unit = Host(SYSTEMS["noble"], **settings).file("app", "@.service.j2")
+    assert re.findall(r"^SocketBindAllow=(.*)$", unit, re.MULTILINE) == ports
+    assert "\nSocketBindDeny=1-65535\n" in unit
+    assert "PERGOLA_DRAIN_SECONDS=20\n" in unit
 
 
 def test_a_site_is_as_the_applications_settings_say():

@@ -17,6 +17,7 @@ from pergola_control.plan.migrations import migration_lines
 from pergola_control.plan.order import Live, New, Order, described, short
 from pergola_control.plan.packages import Lock, options_of, package_lines
 from pergola_control.refusal import RefusalError
+from pergola_control.source.servers import own_version
 from pergola_control.source.settings import Settings
 
 LABEL_WIDTH = 13
@@ -41,6 +42,7 @@ def plan_of(settings: Settings, order: Order) -> str:
     sections = {
         "commits": commit_lines(history, live, new) if live else [f"+ {described(new)}"],
         "packages": package_lines(lock_of(live, history, lock.projects) if live else None, lock),
+        **({"server": served} if (served := server_lines(new, lock)) else {}),
         "migrations": migration_lines(history, live, new, paths),
         "environment": environment_lines(live, new, more_differs),
         "settings": changed_settings,
@@ -53,6 +55,17 @@ def plan_of(settings: Settings, order: Order) -> str:
         for number, line in enumerate(found or ["none"]):
             lines.append(f"  {'' if number else label:{LABEL_WIDTH}}{line}")
     return "\n".join(map(printable, lines))
+
+
+def server_lines(new: New, lock: Lock) -> list[str]:
+    """What serves the release, where that is not the Uvicorn of its own lock."""
+    server = str(new["config"].get("server", "uvicorn"))
+    if server == "command":
+        return ["app_server_command"]
+    versions = lock.packages().get(server, "")
+    if server != "uvicorn":
+        return [f"{server} {versions} of the lock".replace("  ", " ")]
+    return [] if versions else [f"uvicorn {own_version()}, Pergola's own: the lock has none"]
 
 
 def of_the_same(live: Live, order: Order) -> str:

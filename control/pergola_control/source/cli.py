@@ -26,12 +26,13 @@ from pergola_control.source.archives import (
 )
 from pergola_control.source.directories import named_path
 from pergola_control.source.forms import form_of
+from pergola_control.source.servers import refuse_missing
 from pergola_control.source.settings import WORKING_TREE, Settings, checked
 from pergola_control.source.tags import version_variables
 from pergola_control.source.versions import resolved
 
 
-def release_of(settings: Settings, plan: bool) -> dict[str, object]:
+def release_of(settings: Settings, plan: bool, server: str = "") -> dict[str, object]:
     """Resolve the version and, unless it is only planned, provide its archive."""
     with locked(settings.room):
         release, warnings = resolved(settings)
@@ -55,6 +56,8 @@ def release_of(settings: Settings, plan: bool) -> dict[str, object]:
             "exported": form.exported,
             "version_variables": version_variables(release),
         }
+        listed = form.files.get(form.lock) or release.read(form.lock) or ""
+        refuse_missing(server, form.said or form.lock, listed)
         if plan:
             return result | {"warnings": warnings}
         path = archive_path(settings, release, form)
@@ -85,6 +88,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
         parser.add_argument(f"--{name}", default=(), type=comma, help="of the project, with ,")
     parser.add_argument("--package", default="", help="the member of a uv workspace")
     parser.add_argument("--static-dir", default="", help="a directory that must be in it")
+    parser.add_argument("--server", default="", help="what serves it: app_server")
     parser.add_argument("--config-digest", required=True, help="hex digest of the environment")
     parser.add_argument("--cache", required=True, type=Path, help="directory for archives, mirrors")
     parser.add_argument("--plan", action="store_true", help="only resolve: no archive, no build")
@@ -94,7 +98,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> None:
     """Print the release as JSON, or what keeps it from being made."""
     given = vars(parsed(argv))
-    plan = given.pop("plan")
+    plan, server = given.pop("plan"), given.pop("server")
     os.umask(0o022)
     with refusals_told():
-        print(json.dumps(release_of(checked(Settings(**given)), plan)))
+        print(json.dumps(release_of(checked(Settings(**given)), plan, server)))

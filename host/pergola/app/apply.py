@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pergola import apps
 from pergola.app import postgresql
 from pergola.app.order import Order
 from pergola.database import server as servers
@@ -57,6 +58,7 @@ def apply(order: Order, kept: Path | None = None) -> Applied:
             if kept is not None:
                 load.take_back(kept, load.FOLDER)
             raise
+        apps.App(apps.HOMES / order.app).have_nothing_live()
         web = load.load(kept, for_site=True)
     changed = bool(made or restarted or web)
     return Applied(changed, made, restarted, web, counted(map(Path, order.files)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from pergola.errors import PergolaError
 from pergola.records import MANIFEST, Manifest
-from pergola.release import tree
+from pergola.release import servers, tree
 from pergola.release.accounts import end_all_of
 from pergola.release.bytecode import Bytecode
 from pergola.release.commands import environment_text
@@ -56,12 +56,15 @@ class Build:
         self.describe()
         self.unpack(shop)
         access = Access(self.ordered.build_secrets, self.ordered.build_netrc)
-        packages = Packages(shop, self.ordered, access)
-        bytecode = Bytecode(shop, self.releases.home)
+        packages, bytecode = (
+            Packages(shop, self.ordered, access),
+            Bytecode(shop, self.releases.home),
+        )
         with access.given(shop):
             packages.fetch()
             bytecode.give()  # what the release's own commands import is compiled by then
             packages.build()
+        self.note_server(shop)
         self.collect_static(shop)
         self.seal(shop, bytecode)
         os.sync()  # a power loss must not leave a mark on files that are not there
@@ -104,16 +107,15 @@ class Build:
         """Write the release's environment, credentials and manifest."""
         ordered = self.ordered
         environment = {
+            **servers.telemetry(ordered, self.releases.app.name),
             **ordered.environment,
             **ordered.secrets,
             "PERGOLA_RELEASE": ordered.id,
             "PERGOLA_COMMIT": ordered.commit,
-            "PERGOLA_ASGI": ordered.asgi,
             "PERGOLA_DIRECTORY": ordered.directory,
             "PERGOLA_DOMAIN": ordered.domain,
             "PERGOLA_HEALTH_PATH": ordered.health_path,
-            "PERGOLA_UVICORN_OPTIONS": " ".join(ordered.uvicorn_options),
-            "WEB_CONCURRENCY": str(ordered.workers),
+            **servers.environment(ordered, self.releases.home),
         }
         text = environment_text(dict(sorted(environment.items())))
         write(self.target / "environment", text, 0o640, group=self.settings.user)
@@ -121,6 +123,13 @@ class Build:
         for name, content in ordered.credentials.items():
             write(self.target / "credentials" / name, content, 0o600)
         MANIFEST.write(self.target / "release.json", ordered.public)
+
+    def note_server(self, shop: Workshop) -> None:
+        """Write down what serves it, if that is not the application's own."""
+        if found := servers.own_server(shop.venv):
+            MANIFEST.write(
+                self.target / "release.json", replace(self.ordered.public, own_server=found)
+            )
 
     def unpack(self, shop: Workshop) -> None:
         with self.archive.open("rb") as packed:

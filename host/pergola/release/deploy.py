@@ -15,6 +15,7 @@ from pergola.release.database import Database
 from pergola.release.phases import PHASES
 from pergola.release.progress import Progress, progress_of
 from pergola.release.releases import Releases
+from pergola.release.slots import is_enabled
 from pergola.release.takeover import keep_assets, take_over
 from pergola.release.work import Order, Work
 
@@ -65,7 +66,7 @@ class Deploy:
         progress = progress_of(self.lock)
         if progress and progress.release == self.release:
             return Work(self.releases, self.lock, progress, order)
-        live = self.releases.live()
+        live = self.found_live()
         if phase in LATER and live != self.release:
             self.phase = phase
             raise PergolaError(
@@ -92,6 +93,19 @@ class Deploy:
         work.changed = changed
         work.keep()
         return work
+
+    def found_live(self) -> str | None:
+        """What is live before this deploy; None: nothing yet.
+
+        A first release that an earlier Pergola refused, or was starting when it died, is still in
+        the slot that an absent flag means, but no switch has ever enabled its units.
+        """
+        releases = self.releases
+        live, colour = releases.live(), releases.app.colour
+        if live and not releases.good() and not is_enabled(releases.unit(colour, "socket")):
+            (releases.home / "slots" / colour).unlink()
+        releases.app.have_nothing_live()
+        return releases.live()
 
     def abort(self, reason: str) -> bool:
         """Give up because another host failed; whether anything had to be put back.

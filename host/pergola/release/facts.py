@@ -12,7 +12,7 @@ from pergola.system import show
 # What says of a manifest which release it is of; the rest are the settings that are part of it.
 OWN = ("id", "commit", "describe", "date", "processes", "schedules")
 NO_SETTINGS = (
-    *(*OWN, "installer", "environment_names"),
+    *(*OWN, "installer", "environment_names", "own_server"),
     *("lock", "directory", "version_variables", "exported"),
 )
 LAST_LINES = 10
@@ -24,7 +24,7 @@ def status(releases: Releases) -> Json:
         "app": app.name,
         "host": releases.host,
         "live": releases.live(),
-        "slot": app.colour,
+        "slot": app.colour if releases.live() else None,
         "state": show(app.live_unit, "ActiveState"),
         "maintenance": Maintenance(releases).state(),
         "good": releases.good(),

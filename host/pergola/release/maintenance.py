@@ -7,7 +7,7 @@ lies below /run, and so ends with a reboot at the latest.
 import time
 from pathlib import Path
 
-from pergola.apps import PAGES
+from pergola.apps import PAGES, TEMPLATE
 from pergola.documents import Json
 from pergola.errors import PergolaError
 from pergola.people import seconds, uptime
@@ -22,19 +22,6 @@ TOLD = "maintenance.json"  # who turned it on and until when, for monitoring
 LONGEST_PAUSE = 50
 USUAL_PAUSE = "20s"
 DEFAULT_TEXT = "We are working on this site. It will be back shortly."
-TEMPLATE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="refresh" content="30">
-<title>Maintenance</title>
-<style>
-body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 36rem; margin: 20vh auto }}
-</style>
-<h1>Maintenance</h1>
-<p>{text}</p>
-</html>
-"""
 
 
 class Maintenance:

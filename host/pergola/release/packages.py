@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from pergola.errors import PergolaError
 from pergola.records import Manifest
 from pergola.release import tree
 from pergola.release.accounts import cache_of
+from pergola.release.servers import OWN, PLACE, has_uvicorn, own_server
 from pergola.release.workshop import Workshop
 from pergola.system import account_of
 
@@ -60,7 +61,7 @@ class Packages:
 
     def __init__(self, shop: Workshop, manifest: Manifest, access: Access | None = None) -> None:
         self.shop, self.code, self.venv = shop, shop.code, shop.venv
-        self.uv = shop.settings.uv
+        self.uv, self.server = shop.settings.uv, manifest.server
         # What builds the project is fetched where its tool would do that, as by `uv sync`.
         never = ["--offline"] if manifest.exported else []
         self.own_options = [one for one in manifest.project_install_options if one not in never]
@@ -82,6 +83,8 @@ class Packages:
         cache = cache_of(self.shop.settings.build_user)
         while not self.installed(cache):
             pass
+        if not {"*", "uvicorn"} & set(self.to_build):
+            self.install_server([cache])
 
     @property
     def has_project(self) -> bool:
@@ -134,12 +137,34 @@ class Packages:
             self.to_build.append("*")  # one without a name: all of it is left to what follows
         return True
 
+    def install_server(self, more: Sequence[Path] = ()) -> None:
+        """Install Pergola's own Uvicorn where the release has none, out of its packages' way."""
+        if self.server != "uvicorn" or has_uvicorn(self.venv) or own_server(self.venv):
+            return
+        install = [self.uv, "pip", "install", "--python", str(self.venv), "--no-deps", "--no-build"]
+        install += ["--target", str(self.venv / PLACE), "--require-hashes", "--requirement", "-"]
+        self.shop.run(
+            install,
+            "install Pergola's own Uvicorn, as the lock has none",
+            text=OWN.read_text(),
+            more=more,
+            environment={
+                **self.access.variables,
+                "UV_LINK_MODE": "copy",
+                **({"UV_CACHE_DIR": str(more[0])} if more else {}),
+            },
+        )
+
     def build(self) -> None:
         """Install the rest: what has to be built.
 
         From here on code of packages and of the release may run. See uv's manual for the exit
         codes.
         """
+        self.build_packages()
+        self.install_server()
+
+    def build_packages(self) -> None:
         run, what = self.shop.run, f"install what {self.lock} says"
         variables = {**self.access.variables, **self.version}
         if self.is_uvs:

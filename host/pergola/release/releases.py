@@ -6,6 +6,7 @@
   incoming/          <id>.tar.gz, as the control node sent it
   slots/             blue, green: links to releases; live: a link to the live one of these
   live/green         exists: green is live; absent: blue is. Caddy looks at it for each request
+  live/nothing.html  exists: nothing was ever live; visitors see it, with 503
   assets/            static files of all kept releases
   bytecode/          byte-code by the content that it was compiled from
   ledger.jsonl       one line for each thing that was done
@@ -19,7 +20,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from pergola.apps import App, Colour
+from pergola.apps import NOTHING, App, Colour
 from pergola.errors import PergolaError
 from pergola.records import LINE, MANIFEST, SETTINGS, Line, Manifest, Settings
 from pergola.release import assets
@@ -106,7 +107,7 @@ class Releases:
         """The live release; PergolaError when there is none."""
         release = self.live()
         if release is None:
-            raise PergolaError(f"no release of {self.app.name} is live on this host")
+            raise PergolaError(f"no release yet: none of {self.app.name} is live on this host")
         return release
 
     def flip(self, colour: Colour) -> None:
@@ -118,6 +119,7 @@ class Releases:
             flag.touch()
         else:
             flag.unlink(missing_ok=True)
+        (flag.parent / NOTHING).unlink(missing_ok=True)
         persist(flag.parent)
 
     def unit(self, colour: Colour, kind: str = "service") -> str:
@@ -126,7 +128,7 @@ class Releases:
     def describe_live(self) -> str:
         release = self.live()
         if release is None:
-            return f"nothing: no release of {self.app.name} was ever live on this host"
+            return f"no release yet: none of {self.app.name} was ever live on this host"
         state = show(self.app.live_unit, "ActiveState")
         commit = self.manifest(release).describe
         return f"{release} ({commit}) in slot {self.app.colour}, {state}"

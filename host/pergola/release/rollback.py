@@ -31,6 +31,11 @@ def choose(releases: Releases, wanted: str, force: bool, rebuilt: bool = False) 
     """
     live = releases.live()
     good = [candidate for candidate in releases.good() if candidate != live]
+    if live is None and not wanted and not good:
+        raise PergolaError(
+            f"no release yet: none of {releases.app.name} was ever live on this host",
+            hint="deploy one: playbooks/deploy.yml",
+        )
     if not wanted and not good:
         raise PergolaError(
             "there is no earlier good release to go back to",

@@ -1,20 +1,17 @@
 """The two slots: one serves, the other is idle, or is about to take over or has just done so."""
 
-import re
 import time
 
 from pergola.apps import Colour
 from pergola.errors import PergolaError
+from pergola.people import shortened
 from pergola.records import Line
-from pergola.release.commands import refused
 from pergola.release.releases import Releases, other, point
+from pergola.release.remedies import remedies
+from pergola.release.remedies.seen import Seen
 from pergola.system import UNITS, disable, enable, journal, persist, reread, show, systemctl
 
-# How Uvicorn says that the module, or the name in it, is not there.
-NO_APPLICATION = re.compile(r"Error loading ASGI app|Import string .* must be in format")
-
-# What an application answers at a path that it does not have, or not for everybody.
-NO_HEALTH_PATH = re.compile(r"3\d\d |40[1345] ")
+HOW_IT_ENDED = "ExecMainCode,ExecMainStatus,Result"
 
 
 class Slots:
@@ -39,7 +36,7 @@ class Slots:
         # Compare ages, not dates: the wall clock may have been set in between.
         age_of_process = time.clock_gettime(time.CLOCK_MONOTONIC) - started
         files = [UNITS / f"{self.app.name}@.{kind}" for kind in ("service", "socket")]
-        files.append(self.app.home / "lib/launcher/serve.py")
+        files += (self.app.home / "lib/launcher").rglob("*.py")
         return all(time.time() - path.stat().st_mtime > age_of_process for path in files)
 
     def start(self, colour: Colour, release: str) -> None:
@@ -53,33 +50,33 @@ class Slots:
         # The service pulls its socket in.
         if systemctl("start", unit).returncode == 0:
             return
-        seen = answer.read_text() if answer.exists() else "none: it never answered"
-        lines = journal(unit)
+        # At once: systemd starts it again, and forgets.
+        result = systemctl("show", f"--property={HOW_IT_ENDED}", unit).stdout
+        raise self.refusal(colour, release, time.monotonic() - began, result)
+
+    def refusal(self, colour: Colour, release: str, seconds: float, result: str) -> PergolaError:
+        """Stop a slot that did not become ready; what there is to say of it, what to do first."""
+        unit, answer = self.releases.unit(colour), self.app.run_dir / f"{colour}.answer"
+        said = answer.read_text() if answer.exists() else "none: it never answered"
+        lines, manifest = journal(unit, most=1000), self.releases.manifest(release)
         systemctl("kill", "--signal=KILL", unit)
         self.stop(colour)
-        raise PergolaError(
-            f"{release} did not become ready in {time.monotonic() - began:.0f} s",
-            f"last health response: {seen}\njournal of {unit}:\n{lines}",
-            hint=f"{self.remedy(release, lines, seen)}. The refused release got no request. "
-            f"To look at what is kept of it: sudo {self.app.home}/bin/release show {release}"
-            f"{refused(lines)}",
+        code = self.releases.path(release) / "code" / manifest.directory
+        found = remedies(Seen(manifest, lines, said, result, self.app.home, code))
+        to_do = [f"what to do: {found[0]}", *(f"            {line}" for line in found[1:])]
+        return PergolaError(
+            f"{release} did not become ready in {seconds:.0f} s",
+            "\n".join(
+                [
+                    *(to_do if found else []),
+                    f"journal of {unit}:\n{shortened(lines)}",
+                    f"last health response: {said.strip()}",
+                ]
+            ),
+            hint=f"{'do that' if found else 'correct it, commit'} and deploy again. The refused "
+            "release got no request. To look at what is kept of it: "
+            f"sudo {self.app.home}/bin/release show {release}",
         )
-
-    def remedy(self, release: str, lines: str, seen: str) -> str:
-        """What to correct, by what a slot's workers wrote while they started, and its answer."""
-        manifest = self.releases.manifest(release)
-        if NO_APPLICATION.search(lines):
-            return (
-                f"Setting: app_asgi: the release has no '{manifest.asgi}'; correct it and deploy "
-                "again"
-            )
-        if NO_HEALTH_PATH.match(seen):
-            return (
-                f"Setting: app_health_path: the release answers {seen[:3]} at "
-                f"'{manifest.health_path}'; name a path that answers 200 when it is ready, and "
-                "deploy again"
-            )
-        return "correct it, commit and deploy again"
 
     def stop(self, colour: Colour, wait: bool = True) -> None:
         """Stop a slot gracefully. Socket and service together, or a connection starts it again."""
@@ -121,10 +118,10 @@ class Slots:
 
 def left(*units: str) -> list[str]:
     """Those of some units that run, or would at the next boot."""
-    found = []
-    for unit in units:
-        # Not its UnitFileState, which systemd remembers until it rereads its unit files.
-        enabled = systemctl("is-enabled", unit).returncode == 0
-        if enabled or show(unit, "ActiveState") in ("active", "activating"):
-            found.append(unit)
-    return found
+    active = ("active", "activating")
+    return [unit for unit in units if is_enabled(unit) or show(unit, "ActiveState") in active]
+
+
+def is_enabled(unit: str) -> bool:
+    """Not its UnitFileState, which systemd remembers until it rereads its unit files."""
+    return systemctl("is-enabled", unit).returncode == 0

@@ -40,7 +40,8 @@ def releases(of: Releases) -> str:
         for cells in rows
     ]
     good = [name for name in of.good() if name != of.live()]
-    table += ["", f"live: {of.describe_live()}", f"good: {', '.join(good) or 'no other one'}"]
+    none = "no other one" if of.live() else "none"
+    table += ["", f"live: {of.describe_live()}", f"good: {', '.join(good) or none}"]
     if held := holder(of.app.place):
         table.append(
             f"at work: {held.what} by {held.who or 'somebody'} since {held.since}, now in "

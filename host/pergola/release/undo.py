@@ -46,6 +46,7 @@ def go_back(work: Work) -> bool:
         work.slots.retire(work.new_colour)
         new.stop([*new.names(overlap=False), *new.names(overlap=True)])
         (work.releases.home / "slots" / work.new_colour).unlink()
+        work.releases.app.have_nothing_live()
     return True
 
 

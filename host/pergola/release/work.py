@@ -62,8 +62,8 @@ class Work:
 
     @property
     def new_colour(self) -> Colour:
-        """The slot to start; nothing was ever live: blue, for that is what an absent flag says."""
-        return other(self.old_colour) if self.old else self.old_colour
+        """The slot to start; while nothing is live the flag says green, which is empty."""
+        return other(self.old_colour) if self.old else "blue"
 
     def is_live(self) -> bool:
         """Whether there is nothing to do: the release serves, with the units as they are now."""

@@ -9,7 +9,7 @@ from pergola import apps, lock, records
 from pergola.apps import PAGES, App
 from pergola.errors import PergolaError
 from pergola.people import uptime
-from pergola.records import LINE, PAGE, Holder, Line
+from pergola.records import LINE, PAGE, Holder, Line, Manifest
 from pergola.status.config import Site
 from pergola.status.seen import Application, Page
 
@@ -51,6 +51,7 @@ def live(app: App) -> Application:
         release=release,
         colour=app.colour,
         health=manifest.health_path if release else "/",
+        accepted=accepted(manifest),
         processes=[f"{app.name}.{one.name}.{app.colour}.service" for one in processes],
         timers=[f"{app.name}.{one.name}.timer" for one in wanted],
         page=page(app.home / "live") or page(app.run_dir),
@@ -59,6 +60,11 @@ def live(app: App) -> Application:
         at_work=at_work(app, holder),
         migrates=holder.phase == "migrate",
     )
+
+
+def accepted(manifest: Manifest) -> list[str]:
+    """The statuses with which a release is well; a redirect that the gate followed is one."""
+    return manifest.health_status + (["3xx"] if manifest.health_follow_redirects else [])
 
 
 def page(folder: Path) -> Page | None:

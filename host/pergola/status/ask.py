@@ -46,7 +46,10 @@ def over_socket(path: Path, url: str, domain: str) -> Answer:
         plain.connect(str(path))
     except OSError as error:
         return Answer(error=reason(error))
-    return got(plain, url, {"Host": domain, "X-Forwarded-Proto": "https"})
+    # As Caddy asks: an application that looks at its client finds one.
+    forwarded = {"For": "127.0.0.1", "Host": domain, "Proto": "https"}
+    headers = {f"X-Forwarded-{name}": value for name, value in forwarded.items()}
+    return got(plain, url, {"Host": domain, **headers})
 
 
 def over_https(domain: str, url: str) -> Answer:

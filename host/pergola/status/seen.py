@@ -143,7 +143,8 @@ class Page:
 class Application:
     """An application that has a site here, and what is live of it.
 
-    `release`: None where none was ever live; `killed`: what the last deploy had to kill; `at_work`:
+    `release`: None where none was ever live; `accepted`: the statuses at the path `health` with
+    which it is well, such as 204 or 2xx; `killed`: what the last deploy had to kill; `at_work`:
     why units stop and start just now; `migrates`: a deploy is changing the database.
     """
 
@@ -155,6 +156,7 @@ class Application:
     release: str | None = None
     colour: str = "blue"
     health: str = "/"
+    accepted: list[str] = field(default_factory=lambda: ["200"])
     processes: list[str] = field(default_factory=list)
     timers: list[str] = field(default_factory=list)
     page: Page | None = None

@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator
 
 from pergola.people import DAY, duration
+from pergola.records import accepts
 from pergola.status.look import CRITICAL, OK, SKIPPED, UNKNOWN, WARNING, Finding, Look
 from pergola.status.seen import Answer, Application, Tls
 from pergola.status.visit import BROKEN, UNAVAILABLE
 
-HEALTHY, ELSEWHERE = 200, 421
+ELSEWHERE = 421
 # Fewer failed answers than this say nothing, whatever their share.
 FEWEST_ERRORS = 5
 # Names that no public authority gives certificates for: RFC 2606, 6761, 6762, 8375, and ICANN's.
@@ -22,7 +23,7 @@ def sites(look: Look) -> Iterator[Finding]:
     for app, answer in of_each(look, "site"):
         name = f"site {app.domain}"
         if app.release is None:
-            yield Finding(name, SKIPPED, f"no release of {app.app} was deployed here yet")
+            yield Finding(name, SKIPPED, f"no release of {app.app} yet")
         elif app.paused:
             yield Finding(name, UNKNOWN, app.at_work)
         else:
@@ -66,8 +67,8 @@ def health(look: Look) -> Iterator[Finding]:
             yield Finding(name, UNKNOWN, app.at_work)
             continue
         where = f"{app.release} in slot {app.colour}, GET {app.health}"
-        if answer.status == HEALTHY:
-            yield Finding(name, OK, f"{where}: {HEALTHY}")
+        if accepts(app.accepted, answer.status):
+            yield Finding(name, OK, f"{where}: {answer.status}")
             continue
         got = answer.error or f"{answer.status or 'no answer'} {answer.text}".strip()
         yield Finding(

@@ -97,7 +97,8 @@ def test_a_port_that_no_setting_names(attempt, before, server):
     found = attempt("probe.py", lambda text: listens + text)
     refused_by_the_gate(found, before, server)
     assert "PermissionError: [Errno 1] Operation not permitted" in found.said
-    assert "app_listen_ports has the ports that it may open" in found.said
+    assert "what to do: Setting: app_listen_ports" in found.said
+    assert "app_listen_ports: [8779] lets it" in found.said
 
 
 def test_a_dependency_that_the_lock_does_not_have(attempt, before, server):
@@ -123,6 +124,21 @@ def test_a_health_check_that_fails(attempt, before, server):
     assert "Application startup complete." in found.said
     waited = int(re.search(r"did not become ready in (\d+) s", found.said)[1])
     assert START_LIMIT <= waited < LIMIT / 2
+
+
+def test_a_lifespan_that_fails(attempt, before, server):
+    """Every worker of it ends: nobody waits for the whole time limit."""
+    found = attempt(
+        "probe.py",
+        lambda text: text.replace(
+            "    app.state.pool = None\n",
+            "    app.state.pool = None\n    open('uploads', 'w')\n",
+        ),
+    )
+    refused_by_the_gate(found, before, server)
+    assert "Application startup failed. Exiting." in found.said
+    assert "what to do: it writes to uploads, but a release is read-only" in found.said
+    assert int(re.search(r"did not become ready in (\d+) s", found.said)[1]) < START_LIMIT
 
 
 def test_a_start_that_hangs(attempt, before, server):

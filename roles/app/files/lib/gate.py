@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The gate, run by systemd as ExecStartPost of a slot: gate.py RUN_DIR COLOUR.
 
-Exits 0 after consecutive answers 200 from the slot, 1 once its process is gone. systemd's
+Exits 0 after consecutive good answers from the slot, 1 once its process is gone. systemd's
 TimeoutStartSec= is the limit, so no clock is read here. The last answer is left in <colour>.answer
 for the report of a refusal. It stands alone: a slot that starts again must not depend on a program
 that a deploy is just replacing. It runs as root, so it takes nothing from the release's environment
@@ -15,9 +15,14 @@ import socket
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 READY_ANSWERS_IN_A_ROW = 2
 LOOK_EVERY = 0.05
+MOST_REDIRECTS = 5
+REDIRECTS = range(301, 309)
+# An application that looks at its clients sees one, as with every request that Caddy passes on.
+CLIENT = "127.0.0.1"
 HOME = Path(__file__).resolve().parent.parent
 
 
@@ -25,18 +30,24 @@ def gate(run_dir: Path, colour: str) -> int:
     """Wait until the slot is ready.
 
     Several workers hang below a parent that starts dead ones again, for ever: the slot is given up
-    when as many have died as there should be.
+    when as many have died as there should be. What a command of the application's own starts and
+    ends is its own affair.
     """
     manifest = json.loads((HOME / "slots" / colour / "release.json").read_text())
-    path, domain = manifest["health_path"], manifest["domain"]
+    # A release of an earlier Pergola says nothing of these.
+    accepted = manifest.get("health_status") or ["200"]
+    redirects = MOST_REDIRECTS if manifest.get("health_follow_redirects") else 0
+    counted = manifest.get("server", "uvicorn") != "command"
     process = Path("/proc") / os.environ["MAINPID"]
     workers = int(manifest["workers"])
     seen: set[str] = set()
     answers = 0
     while True:
-        status, text = ask(run_dir / f"{colour}.sock", path, domain)
+        status, text = followed(
+            run_dir / f"{colour}.sock", manifest["health_path"], manifest["domain"], redirects
+        )
         (run_dir / f"{colour}.answer").write_text(f"{status or ''} {text[:2000]}")
-        answers = answers + 1 if status == http.HTTPStatus.OK else 0
+        answers = answers + 1 if is_good(status, accepted) else 0
         if answers == READY_ANSWERS_IN_A_ROW:
             return 0
         if answers == 0:
@@ -46,22 +57,51 @@ def gate(run_dir: Path, colour: str) -> int:
         except FileNotFoundError:
             return 1
         seen |= children
-        if len(seen - children) >= workers:
+        if counted and len(seen - children) >= workers:
             return 1
 
 
-def ask(address: Path, path: str, domain: str) -> tuple[int | None, str]:
-    """GET a path over a unix socket: (status, body), or (None, what went wrong)."""
+def is_good(status: int | None, accepted: list[str]) -> bool:
+    """Whether a status is one of those accepted, each such as 204 or 2xx."""
+    return any(str(status) == one.lower().replace("xx", str(status)[1:]) for one in accepted)
+
+
+def followed(address: Path, path: str, domain: str, redirects: int) -> tuple[int | None, str]:
+    """GET a path, and where its redirects lead on the same site; at most so many."""
+    status, text, location = ask(address, path, domain)
+    while redirects and status in REDIRECTS and location:
+        there = urlsplit(urljoin(f"https://{domain}{path}", location))
+        if there.hostname != domain:
+            break
+        redirects -= 1
+        path = (there.path or "/") + (f"?{there.query}" if there.query else "")
+        status, text, location = ask(address, path, domain)
+    return status, text if status not in REDIRECTS else f"-> {location} {text}"
+
+
+def ask(address: Path, path: str, domain: str) -> tuple[int | None, str, str]:
+    """GET a path over a unix socket as Caddy does: (status, body, where it redirects to).
+
+    Without an answer: (None, what went wrong, "").
+    """
     connection = http.client.HTTPConnection("localhost", timeout=2)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(2)
+    headers = {
+        "Host": domain,
+        "User-Agent": "pergola-gate",
+        "X-Forwarded-For": CLIENT,
+        "X-Forwarded-Host": domain,
+        "X-Forwarded-Proto": "https",
+    }
     try:
         connection.sock.connect(str(address))
-        connection.request("GET", path, headers={"Host": domain, "X-Forwarded-Proto": "https"})
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
-        return answer.status, answer.read(4096).decode(errors="replace")
+        body = answer.read(4096).decode(errors="replace")
+        return answer.status, body, answer.headers.get("Location", "")
     except (OSError, http.client.HTTPException) as error:
-        return None, f"no answer to GET {path}: {error}"
+        return None, f"no answer to GET {path}: {error}", ""
     finally:
         connection.close()
 

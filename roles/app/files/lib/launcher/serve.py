@@ -13,7 +13,8 @@ A request's body may take as long as it likes while it comes. A client that send
 PERGOLA_UPLOAD_IDLE_SECONDS gets 408, and for the application it has disconnected. (Uvicorn would
 wait for ever, and Caddy only knows a limit for the whole body.)
 
-Needs Uvicorn and the standard library, and works with any of Uvicorn's HTTP implementations.
+Needs Uvicorn and the standard library, and works with any of Uvicorn's HTTP implementations. An
+application whose lock has no Uvicorn gets Pergola's, which Python finds after all that it has.
 """
 
 import asyncio
@@ -23,7 +24,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import uvicorn
+OWN_UVICORN = Path(sys.prefix, "lib/pergola")
+if OWN_UVICORN.is_dir():
+    sys.path.append(str(OWN_UVICORN))
+
+import uvicorn  # noqa: E402 - found through the lines above
 
 LINGER = 1.0  # seconds
 FAREWELL = 0.5  # seconds

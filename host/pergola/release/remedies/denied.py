@@ -1,0 +1,72 @@
+"""What the sandbox keeps from it, with the setting that opens just that."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pergola.release.remedies.seen import Seen
+
+DENIED = re.compile(r"\[Errno (1|2|13|30)\] [\w -]+: '([^'\n]+)'")
+BIND = r"bind on address \('[^']*', (\d+)[^\n]*"
+PORT_REFUSED = re.compile(rf"\[Errno 1\][^\n]*{BIND}", re.IGNORECASE)
+FAMILIES = "AF_UNIX AF_INET AF_INET6"
+
+
+def files(seen: Seen) -> Iterator[str]:
+    """Files that the sandbox keeps from it."""
+    for number, path in DENIED.findall(seen.lines):
+        inside = not path.startswith("/") or path.startswith((f"{seen.home}/", f"{seen.code}/"))
+        if number == "30" and inside:
+            yield (
+                f"it writes to {path}, but a release is read-only: let it write to "
+                f"$STATE_DIRECTORY ({seen.state}), which stays, or to /tmp"
+            )
+        elif number == "30":
+            folder = Path(path).parent if Path(path).suffix else path
+            yield (
+                f"Setting: app_writable_paths: it may not write to {path}; make the directory on "
+                f"the server and set app_writable_paths: [{folder}]"
+            )
+        elif number == "13" and path.startswith(("/tmp/", "/var/tmp/", "/dev/shm/", seen.state)):  # noqa: S108
+            yield (
+                f"Setting: app_sandbox_overrides: what it can write it cannot execute: {path}; "
+                'app_sandbox_overrides: {NoExecPaths: ""}'
+            )
+        elif number in ("2", "13") and path.startswith(("/home/", "/root")):
+            yield (
+                f"Setting: app_sandbox_overrides: it sees no home directories: {path}; "
+                'app_sandbox_overrides: {ProtectHome: "read-only"}'
+            )
+        elif number == "2" and not inside and Path(path).exists():
+            yield f"the server has {path}, but the sandbox hides it (app_sandbox_overrides)"
+    if re.search(r"unable to open database file|attempt to write a readonly database", seen.lines):
+        yield f"its SQLite file is where it may not write: keep it in {seen.state}"
+
+
+def others(seen: Seen) -> Iterator[str]:
+    """System calls, ports and kinds of sockets that the sandbox keeps from it."""
+    for port in PORT_REFUSED.findall(seen.lines):
+        yield (
+            f"Setting: app_listen_ports: it may not open port {port}; app_listen_ports: [{port}] "
+            "lets it"
+        )
+    if "[Errno 97]" in seen.lines or "Address family not supported" in seen.lines:
+        yield (
+            "Setting: app_sandbox_overrides: it opens a socket of a kind that the sandbox does not "
+            f'have; app_sandbox_overrides: {{RestrictAddressFamilies: "{FAMILIES} AF_NETLINK"}}'
+        )
+    if "failed to map segment from shared object" in seen.lines:
+        yield (
+            "Setting: app_sandbox_overrides: it loads a library from where it can write; "
+            'app_sandbox_overrides: {NoExecPaths: ""}'
+        )
+    if "ExecMainStatus=31" in seen.result and "ExecMainCode=1" not in seen.result:
+        yield (
+            "Setting: app_sandbox_overrides: a system call ended it (SIGSYS); `journalctl -k "
+            "--grep SECCOMP` has its number, SystemCallFilter is the directive"
+        )
+    elif "operation not permitted" in seen.lines.lower() and not PORT_REFUSED.search(seen.lines):
+        yield (
+            "Operation not permitted: is it the sandbox? app_listen_ports has the ports that it "
+            "may open, app_sandbox_overrides changes the rest"
+        )
