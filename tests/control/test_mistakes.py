@@ -297,11 +297,18 @@ WRONG_SETTINGS = (
         settings={"app_environment:": "app_environment:\n  DEBUG: no\n  MODE: 0755\n  API: 1.10"},
     ),
     Mistake(
-        "cron's five fields",
-        what="'0 3 * * *' is cron's",
+        "a line of cron's that systemd cannot have",
+        what="app_schedules, tidy: '0 3 1 * mon': cron runs on these days of the month and of the",
+        where=f"{SETTINGS}:27",
+        following='two schedules, "*-*-01 03:00:00" and "Mon *-*-* 03:00:00"',
+        settings=added('app_schedules: [{name: tidy, command: x, on_calendar: "0 3 1 * mon"}]'),
+    ),
+    Mistake(
+        "cron's five fields for the server's own",
+        what="backup_full_on_calendar: '0 3 * * *' is cron's",
         where=f"{SETTINGS}:27",
         following='write "*-*-* 03:00:00"',
-        settings=added('app_schedules: [{name: tidy, command: x, on_calendar: "0 3 * * *"}]'),
+        settings=added('backup_full_on_calendar: "0 3 * * *"'),
     ),
     Mistake(
         "a time zone of its own",
