@@ -297,6 +297,38 @@ WRONG_SETTINGS = (
         settings={"app_environment:": "app_environment:\n  DEBUG: no\n  MODE: 0755\n  API: 1.10"},
     ),
     Mistake(
+        "variables that only Pergola and systemd may set",
+        what="app_environment: PERGOLA_RELEASE is Pergola's own: choose another name; WEB_CONC",
+        where=f"{SETTINGS}:29",
+        following="is set by app_workers: set that instead",
+        settings={
+            "app_environment:": "app_environment:\n  PERGOLA_RELEASE: x\n  WEB_CONCURRENCY: 2"
+        },
+    ),
+    Mistake(
+        "a file of variables with a slip",
+        what=".env.production:2: TOKEN is set a second time: remove one",
+        where=f"{SETTINGS}:27",
+        following="inventory/prod/.env.production:3: is not NAME=value",
+        settings=added("app_environment_file: .env.production"),
+        files={"inventory/prod/.env.production": "TOKEN=hush\nTOKEN=hush\nLEVEL info\n"},
+    ),
+    Mistake(
+        "a file of variables that is not there",
+        what="app_environment_file: there is no file inventory/prod/.env.prod",
+        where=f"{SETTINGS}:27",
+        following="example: app_environment_file: .env.production",
+        settings=added("app_environment_file: .env.prod"),
+    ),
+    Mistake(
+        "a file of variables that is encrypted",
+        what="app_environment_file: inventory/prod/.env.production cannot be decrypted",
+        where=f"{SETTINGS}:27",
+        following="add --ask-vault-pass",
+        settings=added("app_environment_file: .env.production"),
+        files={"inventory/prod/.env.production": "$ENCRYPTED"},
+    ),
+    Mistake(
         "a line of cron's that systemd cannot have",
         what="app_schedules, tidy: '0 3 1 * mon': cron runs on these days of the month and of the",
         where=f"{SETTINGS}:27",
