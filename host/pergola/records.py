@@ -18,17 +18,27 @@ from pergola.documents import Form, Json
 
 @dataclass(frozen=True)
 class Process:
-    """A process beside the workers. `overlap`: it may run beside the next release's."""
+    """A process beside the workers. `overlap`: it may run beside the next release's.
+
+    `shell`: its command is a shell's; those of an earlier Pergola were words. `memory_max`,
+    `stop_signal`: systemd's; empty: as the slots' and SIGTERM.
+    """
 
     name: str
     command: str = ""
     overlap: bool = False
     drain_seconds: int | str = 30
+    shell: bool = False
+    memory_max: str = ""
+    stop_signal: str = ""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A command at certain times; not every host of an application may run it."""
+    """A command at certain times; not every host of an application may run it.
+
+    `shell`: as a process's.
+    """
 
     name: str
     command: str = ""
@@ -38,6 +48,7 @@ class Schedule:
     timeout_seconds: int | str = 3600
     suspended: bool = False
     every_host: bool = False
+    shell: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,9 @@
 """Slots, and the units beside them: commands, processes and schedules of a release."""
 
+import signal
 import subprocess
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -79,6 +82,43 @@ def test_a_process_runs_in_its_slot_and_only_while_that_is_live(releases, unit_f
     assert "\nExecPaths=/usr\nNoNewPrivileges=yes\n" in text
     assert '"notes" "work" "100 %%"\n' in text
     assert "\nExecStart=/x" not in text
+
+
+def test_a_command_is_a_shell_s_if_the_release_says_so(releases, unit_files):
+    """An earlier Pergola's was words, and its releases must still be able to go live."""
+    command = "cd jobs && notes work --limit=$LIMIT '100 %'"
+    work = {**WORKER, "command": command, "shell": True}
+    tidy = {**NIGHTLY, "command": command, "shell": True}
+    with_units(releases, "a", [work], [tidy]).install()
+    quoted = '"/bin/bash" "-euc" "cd jobs && notes work --limit=$$LIMIT \'100 %%\'"\n'
+    for name in ("notes.worker.blue.service", "notes.nightly.service"):
+        assert quoted in (unit_files / name).read_text()
+
+
+@pytest.mark.parametrize(
+    "command", ["sleep 60", "cd / && sleep 60", "cd /; A=b sleep 60", "cd /\nsleep 60"]
+)
+def test_the_shell_of_a_command_gives_its_place_to_the_program(command):
+    """Or SIGTERM would end the shell, and systemd would kill what it left."""
+    started = subprocess.Popen([*units.SHELL, command])
+    name = Path(f"/proc/{started.pid}/comm")
+    until = time.monotonic() + 20
+    while name.read_text() != "sleep\n" and time.monotonic() < until:
+        time.sleep(0.05)
+    found = name.read_text()
+    started.terminate()
+    assert started.wait() == -signal.SIGTERM
+    assert found == "sleep\n"
+
+
+def test_a_process_s_own_limit_and_signal_beat_the_slots(releases, unit_files):
+    slots = unit_files / "notes@.service"
+    slots.write_text(slots.read_text().replace("ExecPaths", "MemoryMax=2G\nExecPaths"))
+    own = {**WORKER, "memory_max": "512M", "stop_signal": "SIGINT"}
+    with_units(releases, "a", [own, {**WORKER, "name": "usual"}]).install()
+    text = (unit_files / "notes.worker.blue.service").read_text()
+    assert text.index("MemoryMax=2G\n") < text.index("MemoryMax=512M\nKillSignal=SIGINT\n")
+    assert "KillSignal" not in (unit_files / "notes.usual.blue.service").read_text()
 
 
 def test_a_schedule_runs_in_what_is_live_when_it_starts(releases, unit_files):

@@ -25,6 +25,9 @@ SECONDS_OF_WATCH = 1.5
 HEADER = "# Made by Pergola for the live release; do not edit.\n"
 # The live link is followed once, at the start: a switch meanwhile must not mix two releases.
 IN_LIVE_RELEASE = 'r=$(cd -P .. && pwd) PATH=$r/venv/bin:/usr/bin:/bin; export PATH; exec "$@"'
+# The shell of commands, in the application's directory. Unlike dash, it gives its place to the last
+# program of a command (`cd worker && celery …`), which so is the one that gets the signal to stop.
+SHELL = ["/bin/bash", "-euc"]
 
 
 def service_lines(releases: Releases, release_path: str) -> list[str]:
@@ -71,6 +74,13 @@ def transient(
     return [*start, *unexpanded([*shell, *command])]
 
 
+def arguments(work: Process | Schedule, setting: str) -> list[str]:
+    """What runs the command of a process or schedule."""
+    if work.shell:
+        return [*SHELL, work.command]
+    return words(work.command, f"{setting} {work.name}")
+
+
 class Units:
     """The units of one release in one slot."""
 
@@ -99,9 +109,13 @@ class Units:
     def process_text(self, process: Process) -> str:
         home, app = self.releases.home, self.releases.app.name
         live = f"{'' if self.colour == 'green' else '!'}{home}/live/green"
-        shell = ["/bin/sh", "-c", 'exec "$@"', "sh"]
-        command = [*shell, *words(process.command, f"app_processes {process.name}")]
+        command = ["/bin/sh", "-c", 'exec "$@"', "sh", *arguments(process, "app_processes")]
         lines = service_lines(self.releases, f"{home}/slots/{self.colour}")
+        # Later lines beat the slots'.
+        if process.memory_max:
+            lines.append(f"MemoryMax={process.memory_max}")
+        if process.stop_signal:
+            lines.append(f"KillSignal={process.stop_signal}")
         return HEADER + "\n".join(
             [
                 "[Unit]",
@@ -128,8 +142,7 @@ class Units:
 
     def schedule_text(self, schedule: Schedule) -> str:
         home, app = self.releases.home, self.releases.app.name
-        command = ["/bin/sh", "-c", IN_LIVE_RELEASE, "sh"]
-        command += words(schedule.command, f"app_schedules {schedule.name}")
+        command = ["/bin/sh", "-c", IN_LIVE_RELEASE, "sh", *arguments(schedule, "app_schedules")]
         return HEADER + "\n".join(
             [
                 "[Unit]",
