@@ -56,6 +56,7 @@ class Manifest:
     """What a release is made of: its commit, and the settings that are part of it.
 
     `installer`: uv-lock or requirements. `environment_names`: of variables, secret or not.
+    `credential_variables`: those that have a secret file's path, and its name.
     """
 
     id: str = ""
@@ -79,6 +80,7 @@ class Manifest:
     processes: list[Process] = field(default_factory=list)
     schedules: list[Schedule] = field(default_factory=list)
     environment_names: list[str] = field(default_factory=list)
+    credential_variables: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -306,6 +306,24 @@ WRONG_SETTINGS = (
         },
     ),
     Mistake(
+        "a command with a quote that is not closed",
+        what="app_processes, worker: no shell can read the command: unexpected EOF",
+        where=f"{SETTINGS}:27",
+        following="looking for matching",
+        settings=added("""app_processes: [{name: worker, command: "worker 'one"}]"""),
+    ),
+    Mistake(
+        "processes and credentials that cannot be",
+        what="app_processes and app_schedules: two have the same name among worker, worker-2",
+        where="app_processes: memory_max of worker is no size; example: memory_max: 512M",
+        following="app_credentials: key: there is no contents; it has content and variable",
+        settings=added(
+            "app_processes: [{name: worker, command: x, count: 2, memory_max: 1 GB},"
+            " {name: worker-2, command: x}]\n"
+            "app_credentials: {key: {content: x, contents: hush}}"
+        ),
+    ),
+    Mistake(
         "a file of variables with a slip",
         what=".env.production:2: TOKEN is set a second time: remove one",
         where=f"{SETTINGS}:27",

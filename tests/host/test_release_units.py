@@ -9,7 +9,13 @@ from types import SimpleNamespace
 import pytest
 from pergola import system
 from pergola.release import phases, slots, units
-from pergola.release.commands import quoted, refused, unit_words
+from pergola.release.commands import (
+    credential_text,
+    environment_text,
+    quoted,
+    refused,
+    unit_words,
+)
 from pergola.release.progress import Progress
 from pergola.release.slots import Slots
 from pergola.release.work import Work
@@ -35,6 +41,7 @@ def unit_files(releases, tmp_path, monkeypatch):
 
 
 def test_a_transient_unit_takes_over_the_slots_sandbox(releases, unit_files):
+    manifest(releases, "a")
     command = units.transient(releases, "a", ["notes", "cost $5"], "--pipe", PGOPTIONS="-c a=b")
     properties = [word for word in command if word.startswith("--property=")]
     assert properties == [
@@ -109,6 +116,40 @@ def test_the_shell_of_a_command_gives_its_place_to_the_program(command):
     started.terminate()
     assert started.wait() == -signal.SIGTERM
     assert found == "sleep\n"
+
+
+def test_a_secret_file_s_path_is_in_a_variable_of_every_unit(releases, unit_files, tmp_path):
+    variables = {"GOOGLE_CREDENTIALS": "google.json"}
+    name = 'the "$x" key'
+    manifest(releases, "a", credential_variables={**variables, "KEY": name})
+    command = units.transient(releases, "a", ["sh", "-c", 'echo "$GOOGLE_CREDENTIALS $KEY"'])
+    words = [word.replace("$$", "$") for word in command[command.index("--") + 1 :]]
+    # As systemd-run starts it, with what EnvironmentFile= has made of the same lines.
+    environment = {
+        "CREDENTIALS_DIRECTORY": "/run/c",
+        "GOOGLE_CREDENTIALS": "$CREDENTIALS_DIRECTORY",
+    }
+    said = subprocess.run(words, env=environment, check=True, capture_output=True, text=True)
+    assert said.stdout == f"/run/c/app_google.json /run/c/app_{name}\n"
+    manifest(releases, "a", processes=[WORKER], schedules=[NIGHTLY], credential_variables=variables)
+    for text in units.Units(releases, "blue", "a").files().values():
+        wanted = 'GOOGLE_CREDENTIALS=\\"$$CREDENTIALS_DIRECTORY/app_google.json\\"\\nexport '
+        assert wanted in text or "[Timer]" in text
+
+
+def test_the_slot_s_shell_reads_the_paths_with_the_environment(tmp_path):
+    (tmp_path / "environment").write_text(
+        environment_text({"A": "$HOME"}) + credential_text({"KEY": "tls key"})
+    )
+    said = subprocess.run(
+        ["/bin/sh", "-efc", "set -a; . ./environment; set +a; exec sh -c 'echo \"$A $KEY\"'"],
+        env={"CREDENTIALS_DIRECTORY": "/run/c"},
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert said.stdout == "$HOME /run/c/app_tls key\n"
 
 
 def test_a_process_s_own_limit_and_signal_beat_the_slots(releases, unit_files):

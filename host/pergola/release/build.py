@@ -9,7 +9,7 @@ from pergola.records import MANIFEST, Manifest
 from pergola.release import tree
 from pergola.release.accounts import end_all_of
 from pergola.release.bytecode import Bytecode
-from pergola.release.commands import environment_text
+from pergola.release.commands import credential_text, environment_text
 from pergola.release.packages import Packages
 from pergola.release.releases import Releases
 from pergola.release.workshop import Workshop
@@ -30,7 +30,7 @@ class Ordered(Manifest):
     def public(self) -> Manifest:
         """What anybody may know of it."""
         values = {name: getattr(self, name) for name in Manifest.__dataclass_fields__}
-        names = sorted({*self.environment, *self.secrets})
+        names = sorted({*self.environment, *self.secrets, *self.credential_variables})
         return replace(Manifest(**values), environment_names=names)
 
 
@@ -109,6 +109,7 @@ class Build:
             "WEB_CONCURRENCY": str(ordered.workers),
         }
         text = environment_text(dict(sorted(environment.items())))
+        text += credential_text(ordered.credential_variables)
         write(self.target / "environment", text, 0o640, group=self.settings.user)
         (self.target / "credentials").mkdir(mode=0o700)
         for name, content in ordered.credentials.items():

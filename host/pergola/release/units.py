@@ -13,7 +13,7 @@ from pathlib import Path
 from pergola.apps import Colour
 from pergola.errors import PergolaError
 from pergola.records import Process, Schedule
-from pergola.release.commands import refused, unexpanded, unit_words, words
+from pergola.release.commands import refused, unexpanded, unit_words, with_credentials, words
 from pergola.release.releases import Releases, other
 from pergola.system import UNITS, disable, enable, journal, show, systemctl, write
 
@@ -68,7 +68,8 @@ def transient(
     lines += [f"EnvironmentFile={path}" for path in files]
     lines += [f'Environment="{name}={value}"' for name, value in environment.items()]
     # The shell finds the command in the release's PATH, which systemd-run does not know.
-    shell = ["/bin/sh", "-c", 'exec "$@"', "sh"]
+    before = with_credentials(releases.manifest(release).credential_variables)
+    shell = ["/bin/sh", "-c", f'{before}exec "$@"', "sh"]
     properties = [f"--property={line}" for line in lines]
     start = ["systemd-run", "--quiet", "--wait", "--collect", *options, *properties, "--"]
     return [*start, *unexpanded([*shell, *command])]
@@ -89,6 +90,7 @@ class Units:
         manifest = releases.manifest(release) if release else None
         self.processes = manifest.processes if manifest else []
         self.schedules = manifest.schedules if manifest else []
+        self.before = with_credentials(manifest.credential_variables if manifest else {})
 
     def process_unit(self, process: Process) -> str:
         return f"{self.releases.app.name}.{process.name}.{self.colour}.service"
@@ -109,7 +111,8 @@ class Units:
     def process_text(self, process: Process) -> str:
         home, app = self.releases.home, self.releases.app.name
         live = f"{'' if self.colour == 'green' else '!'}{home}/live/green"
-        command = ["/bin/sh", "-c", 'exec "$@"', "sh", *arguments(process, "app_processes")]
+        shell = ["/bin/sh", "-c", f'{self.before}exec "$@"', "sh"]
+        command = [*shell, *arguments(process, "app_processes")]
         lines = service_lines(self.releases, f"{home}/slots/{self.colour}")
         # Later lines beat the slots'.
         if process.memory_max:
@@ -142,7 +145,8 @@ class Units:
 
     def schedule_text(self, schedule: Schedule) -> str:
         home, app = self.releases.home, self.releases.app.name
-        command = ["/bin/sh", "-c", IN_LIVE_RELEASE, "sh", *arguments(schedule, "app_schedules")]
+        shell = ["/bin/sh", "-c", f"{self.before}{IN_LIVE_RELEASE}", "sh"]
+        command = [*shell, *arguments(schedule, "app_schedules")]
         return HEADER + "\n".join(
             [
                 "[Unit]",
