@@ -332,14 +332,14 @@ WRONG_SETTINGS = (
         files={"inventory/prod/.env.production": "TOKEN=hush\nTOKEN=hush\nLEVEL info\n"},
     ),
     Mistake(
-        "a file of variables that is not there",
+        "app_environment_file without its file",
         what="app_environment_file: there is no file inventory/prod/.env.prod",
         where=f"{SETTINGS}:27",
         following="example: app_environment_file: .env.production",
         settings=added("app_environment_file: .env.prod"),
     ),
     Mistake(
-        "a file of variables that is encrypted",
+        "app_environment_file that is encrypted",
         what="app_environment_file: inventory/prod/.env.production cannot be decrypted",
         where=f"{SETTINGS}:27",
         following="add --ask-vault-pass",
