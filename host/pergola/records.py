@@ -19,17 +19,27 @@ from pergola.documents import Form, Json
 
 @dataclass(frozen=True)
 class Process:
-    """A process beside the workers. `overlap`: it may run beside the next release's."""
+    """A process beside the workers. `overlap`: it may run beside the next release's.
+
+    `shell`: its command is a shell's; those of an earlier Pergola were words. `memory_max`,
+    `stop_signal`: systemd's; empty: as the slots' and SIGTERM.
+    """
 
     name: str
     command: str = ""
     overlap: bool = False
     drain_seconds: int | str = 30
+    shell: bool = False
+    memory_max: str = ""
+    stop_signal: str = ""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A command at certain times; not every host of an application may run it."""
+    """A command at certain times; not every host of an application may run it.
+
+    `shell`: as a process's.
+    """
 
     name: str
     command: str = ""
@@ -39,6 +49,7 @@ class Schedule:
     timeout_seconds: int | str = 3600
     suspended: bool = False
     every_host: bool = False
+    shell: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,7 @@ class Manifest:
     """What a release is made of: its commit, and the settings that are part of it.
 
     `installer`: uv-lock or requirements. `environment_names`: of variables, secret or not.
+    `credential_variables`: those that have a secret file's path, and its name.
     `lock`: the list of packages in the archive; empty: an earlier Pergola's, at its top.
     `directory`: where the application is in the archive. `version_variables`: what tells the tools
     that build the project its version, which they cannot ask git for. `exported`: the list was
@@ -84,6 +96,7 @@ class Manifest:
     processes: list[Process] = field(default_factory=list)
     schedules: list[Schedule] = field(default_factory=list)
     environment_names: list[str] = field(default_factory=list)
+    credential_variables: dict[str, str] = field(default_factory=dict)
     health_status: list[str] = field(default_factory=lambda: ["200"])
     health_follow_redirects: bool = False
     server: str = "uvicorn"

@@ -8,7 +8,8 @@ import zoneinfo
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+WEEK = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+DAYS = (*WEEK, "sun")
 MONTHS = ("", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 NICKNAMES = {
     "@hourly": "hourly",
@@ -36,55 +37,65 @@ def field(text: str, first: int, last: int, names: Sequence[str] = ()) -> str:
     """A field of cron's in systemd's form; ValueError where it cannot be one."""
     parts = []
     for part in text.split(","):
-        found = PART.fullmatch(part)
-        if not found or (found[1] == "*" and found[2]):
-            raise ValueError(part)
-        low, high, step = found.groups()
-        if low == "*":
-            parts.append(f"{first:02}/{step}" if step else "*")
-            continue
-        start = number(low, names, first, last)
-        end = number(high, names, first, last) if high else (last if step else start)
+        low, high, step = parsed(part)
+        start = first if low == "*" else number(low, names, first, last)
+        end = number(high, names, first, last) if high else last if low == "*" else start
         if end < start:
             raise ValueError(part)
-        each = f"/{step}" if step else ""
-        parts.append(f"{start:02}..{end:02}{each}" if end > start else f"{start:02}")
+        span = f"{start:02}" if low == "*" else f"{start:02}..{end:02}"
+        if low == "*" and not step:
+            parts.append("*")
+        elif end < start + int(step or 1):  # systemd refuses a step out of the range
+            parts.append(f"{start:02}")
+        else:
+            parts.append(span + (f"/{step}" if step else ""))
     return "*" if "*" in parts else ",".join(parts)
+
+
+def parsed(part: str) -> tuple[str, str | None, str | None]:
+    """The lower end, the upper one and the step; ValueError if crons disagree on it.
+
+    Of `5/15` some make 5-59/15, and others 5.
+    """
+    found = PART.fullmatch(part)
+    if not found:
+        raise ValueError(part)
+    low, high, step = found.groups()
+    if (low == "*" and high) or (step and int(step) == 0) or (step and low != "*" and not high):
+        raise ValueError(part)
+    return low, high, step
 
 
 def weekdays(text: str) -> str:
     """Cron's days of the week as systemd's; empty: every day."""
     found: set[int] = set()
     for part in text.split(","):
-        match = PART.fullmatch(part)
-        if not match or (match[1] == "*" and match[2]):
-            raise ValueError(part)
-        low, high, step = match.groups()
+        low, high, step = parsed(part)
         start = 0 if low == "*" else number(low, DAYS, 0, 7)
-        end = 6 if low == "*" or (step and not high) else start
+        end = 6 if low == "*" else start
         end = number(high, DAYS, 0, 7) if high else end
         if high and end == 0:  # fri-sun
             end = 7
         if end < start:
             raise ValueError(part)
         found |= {day % 7 for day in range(start, end + 1, int(step or 1))}
+    monday_first = sorted(found, key=lambda day: (day - 1) % 7)
     return (
-        ""
-        if len(found) == len(DAYS) - 1
-        else ",".join(
-            DAYS[day].capitalize() for day in sorted(found, key=lambda day: (day - 1) % 7)
-        )
+        "" if len(found) == len(WEEK) else ",".join(DAYS[day].capitalize() for day in monday_first)
     )
 
 
-def from_cron(text: str) -> str:
-    """What cron's line is for systemd; empty: it is none of cron's, or has no one equivalent."""
+def each_from_cron(text: str) -> list[str]:
+    """When cron's line runs, in systemd's form; none: it is not cron's, or systemd cannot say it.
+
+    Cron runs on the days of the month and also on those of the week, where it is given both: two.
+    """
     text = text.strip()
     if text.lower() in NICKNAMES:
-        return NICKNAMES[text.lower()]
+        return [NICKNAMES[text.lower()]]
     words = text.split()
     if len(words) != len(FIELDS) + 1:
-        return ""
+        return []
     try:
         minute, hour, day, month = (
             field(word, *limits, names)
@@ -92,19 +103,38 @@ def from_cron(text: str) -> str:
         )
         week = weekdays(words[4])
     except ValueError:
-        return ""
-    if week and day != "*":
-        return ""  # cron runs on both, and systemd on days that are both
-    return f"{week} *-{month}-{day} {hour}:{minute}:00".strip()
+        return []
+    time = f"{hour}:{minute}:00"
+    if words[2] != "*" and words[4] != "*":
+        return [f"*-{month}-{day} {time}", f"{week} *-{month}-* {time}".strip()]
+    return [f"{week} *-{month}-{day} {time}".strip()]
 
 
 def is_cron(text: str) -> bool:
     """Whether somebody wrote it for cron."""
     words = text.split()
-    five = len(words) in (5, 6) and all(re.fullmatch(r"[\w*/,-]+", word) for word in words)
+    five = len(words) in (5, 6) and all(re.fullmatch(r"[\w*/,?#-]+", word) for word in words)
     return text.strip().startswith("@") or (
         five and not any("-" in w[1:] and "*-" in w for w in words)
     )
+
+
+def why_not(text: str) -> str:
+    """Why cron's line cannot be taken as it is; empty where it can."""
+    each = each_from_cron(text)
+    if len(each) == 1:
+        return ""
+    if each:
+        both = " and ".join(f'"{one}"' for one in each)
+        return f"cron runs on these days of the month and of the week: two schedules, {both}"
+    if text.strip().lower() == "@reboot":
+        return "what runs from the start on is a process: app_processes"
+    if len(text.split()) == len(FIELDS) + 2:
+        return "cron's lines have five fields, the first of which is the minute"
+    part = next((one for one in re.split(r"[\s,]", text) if re.fullmatch(r"\w+/\d+", one)), "")
+    return (
+        f"crons disagree on {part}: write first-last/step" if part else "it is no time of cron's"
+    ) + ', or systemd\'s form, such as "*-*-* *:00/5:00" (`man systemd.time`)'
 
 
 def calendar_wrong(calendars: Mapping[str, Any]) -> list[str]:
@@ -113,17 +143,42 @@ def calendar_wrong(calendars: Mapping[str, Any]) -> list[str]:
     for where, text in calendars.items():
         if not is_cron(str(text)):
             continue
-        systemd = from_cron(str(text))
-        write = (
-            f'write "{systemd}"'
-            if systemd
-            else (
-                "see `man systemd.time`; days of the month and of the week are two schedules"
-                if len(str(text).split()) == len(FIELDS) + 1
-                else "see `man systemd.time`"
-            )
-        )
-        found.append(f"{where}: '{text}' is cron's, and on_calendar takes systemd's form: {write}")
+        why = why_not(str(text))
+        write = why or f'write "{each_from_cron(str(text))[0]}"'
+        found.append(f"{where}: '{text}' is cron's, and it takes systemd's form: {write}")
+    return found
+
+
+def when(schedule: Mapping[str, Any]) -> str:
+    """When a schedule runs, in systemd's form, with its time zone."""
+    text = str(schedule["on_calendar"])
+    if is_cron(text) and not why_not(text):
+        (text,) = each_from_cron(text)
+    return f"{text} {schedule.get('time_zone') or ''}".strip()
+
+
+def schedules_timed(schedules: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Schedules as a release has them: their time in one text, as systemd reads it."""
+    return [
+        {name: value for name, value in one.items() if name != "time_zone"}
+        | {"on_calendar": when(one)}
+        for one in schedules
+    ]
+
+
+def schedules_wrong(schedules: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with the times of schedules, but for what systemd itself must say."""
+    found = []
+    for one in schedules:
+        where, text = f"app_schedules, {one['name']}", str(one["on_calendar"])
+        zone = str(one.get("time_zone") or "")
+        if is_cron(text) and (why := why_not(text)):
+            found.append(f"{where}: '{text}': {why}")
+        if zone and (why := timezone_wrong(zone)):
+            found.append(f"{where}: time_zone {why}")
+        last = text.split()[-1] if text.split() else ""
+        if zone and (last == "UTC" or last in zoneinfo.available_timezones()):
+            found.append(f"{where}: '{text}' has a time zone already: remove time_zone")
     return found
 
 
@@ -142,4 +197,9 @@ class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, Any]:
-        return {"calendar_wrong": calendar_wrong, "timezone_wrong": timezone_wrong}
+        return {
+            "calendar_wrong": calendar_wrong,
+            "schedules_timed": schedules_timed,
+            "schedules_wrong": schedules_wrong,
+            "timezone_wrong": timezone_wrong,
+        }

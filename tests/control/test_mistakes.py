@@ -297,11 +297,68 @@ WRONG_SETTINGS = (
         settings={"app_environment:": "app_environment:\n  DEBUG: no\n  MODE: 0755\n  API: 1.10"},
     ),
     Mistake(
-        "cron's five fields",
-        what="'0 3 * * *' is cron's",
+        "variables that only Pergola and systemd may set",
+        what="app_environment: PERGOLA_RELEASE is Pergola's own: choose another name; WEB_CONC",
+        where=f"{SETTINGS}:29",
+        following="is set by app_workers: set that instead",
+        settings={
+            "app_environment:": "app_environment:\n  PERGOLA_RELEASE: x\n  WEB_CONCURRENCY: 2"
+        },
+    ),
+    Mistake(
+        "a command with a quote that is not closed",
+        what="app_processes, worker: no shell can read the command: unexpected EOF",
+        where=f"{SETTINGS}:27",
+        following="looking for matching",
+        settings=added("""app_processes: [{name: worker, command: "worker 'one"}]"""),
+    ),
+    Mistake(
+        "processes and credentials that cannot be",
+        what="app_processes and app_schedules: two have the same name among worker, worker-2",
+        where="app_processes: memory_max of worker is no size; example: memory_max: 512M",
+        following="app_credentials: key: there is no contents; it has content and variable",
+        settings=added(
+            "app_processes: [{name: worker, command: x, count: 2, memory_max: 1 GB},"
+            " {name: worker-2, command: x}]\n"
+            "app_credentials: {key: {content: x, contents: hush}}"
+        ),
+    ),
+    Mistake(
+        "a file of variables with a slip",
+        what=".env.production:2: TOKEN is set a second time: remove one",
+        where=f"{SETTINGS}:27",
+        following="inventory/prod/.env.production:3: is not NAME=value",
+        settings=added("app_environment_file: .env.production"),
+        files={"inventory/prod/.env.production": "TOKEN=hush\nTOKEN=hush\nLEVEL info\n"},
+    ),
+    Mistake(
+        "app_environment_file without its file",
+        what="app_environment_file: there is no file inventory/prod/.env.prod",
+        where=f"{SETTINGS}:27",
+        following="example: app_environment_file: .env.production",
+        settings=added("app_environment_file: .env.prod"),
+    ),
+    Mistake(
+        "app_environment_file that is encrypted",
+        what="app_environment_file: inventory/prod/.env.production cannot be decrypted",
+        where=f"{SETTINGS}:27",
+        following="add --ask-vault-pass",
+        settings=added("app_environment_file: .env.production"),
+        files={"inventory/prod/.env.production": "$ENCRYPTED"},
+    ),
+    Mistake(
+        "a line of cron's that systemd cannot have",
+        what="app_schedules, tidy: '0 3 1 * mon': cron runs on these days of the month and of the",
+        where=f"{SETTINGS}:27",
+        following='two schedules, "*-*-01 03:00:00" and "Mon *-*-* 03:00:00"',
+        settings=added('app_schedules: [{name: tidy, command: x, on_calendar: "0 3 1 * mon"}]'),
+    ),
+    Mistake(
+        "cron's five fields for the server's own",
+        what="backup_full_on_calendar: '0 3 * * *' is cron's",
         where=f"{SETTINGS}:27",
         following='write "*-*-* 03:00:00"',
-        settings=added('app_schedules: [{name: tidy, command: x, on_calendar: "0 3 * * *"}]'),
+        settings=added('backup_full_on_calendar: "0 3 * * *"'),
     ),
     Mistake(
         "a time zone of its own",

@@ -13,7 +13,7 @@ FORMS = {"settings": SETTINGS, "manifest": MANIFEST, "line": LINE, "page": PAGE}
 PROJECT = Path(__file__).parents[2]
 ROLE = yaml.safe_load((PROJECT / "roles/release/vars/main.yml").read_text())
 # What the program is told of a release, and keeps where the application alone can read it.
-SECRET = {"environment", "secrets", "credentials"}
+SECRET = {"environment", "secrets", "unset", "credentials"}
 OF_COMMIT = {"id", "commit", "describe", "date", "installer"}
 OF_COMMIT |= {"lock", "directory", "version_variables", "exported"}
 # As commit a8c6ce6 wrote them.

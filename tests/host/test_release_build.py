@@ -241,3 +241,16 @@ def test_what_opens_an_index_is_there_for_packages_only_and_in_no_message(shop, 
 
 def os_account():
     return pwd.getpwuid(os.getuid())
+
+
+def test_a_variable_without_a_value_takes_away_what_the_release_says_of_itself(releases):
+    having(releases, user=pwd.getpwuid(os.getuid()).pw_name)
+    variables = {"GOOGLE_APPLICATION_CREDENTIALS": "google.json"}
+    ordered = Ordered(id="a1", unset=["SENTRY_RELEASE"], credential_variables=variables)
+    build = Build(releases, "a1", ordered)
+    build.target.mkdir()
+    build.describe()
+    found = (build.target / "environment").read_text()
+    assert "SENTRY_RELEASE" not in found
+    assert 'OTEL_RESOURCE_ATTRIBUTES="service.version=a1,service.name=notes"' in found
+    assert 'CREDENTIALS="$CREDENTIALS_DIRECTORY/app_google.json"' in found

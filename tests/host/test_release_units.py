@@ -1,13 +1,22 @@
 """Slots, and the units beside them: commands, processes and schedules of a release."""
 
+import signal
 import subprocess
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from pergola import system
 from pergola.errors import PergolaError
 from pergola.release import phases, slots, units
-from pergola.release.commands import quoted, refused, unit_words
+from pergola.release.commands import (
+    credential_text,
+    environment_text,
+    quoted,
+    refused,
+    unit_words,
+)
 from pergola.release.progress import Progress
 from pergola.release.slots import Slots
 from pergola.release.work import Work
@@ -81,6 +90,77 @@ def test_a_process_runs_in_its_slot_and_only_while_that_is_live(releases, unit_f
     assert "\nExecPaths=/usr\nNoNewPrivileges=yes\n" in text
     assert '"notes" "work" "100 %%"\n' in text
     assert "\nExecStart=/x" not in text
+
+
+def test_a_command_is_a_shell_s_if_the_release_says_so(releases, unit_files):
+    """An earlier Pergola's was words, and its releases must still be able to go live."""
+    command = "cd jobs && notes work --limit=$LIMIT '100 %'"
+    work = {**WORKER, "command": command, "shell": True}
+    tidy = {**NIGHTLY, "command": command, "shell": True}
+    with_units(releases, "a", [work], [tidy]).install()
+    quoted = '"/bin/bash" "-euc" "cd jobs && notes work --limit=$$LIMIT \'100 %%\'"\n'
+    for name in ("notes.worker.blue.service", "notes.nightly.service"):
+        assert quoted in (unit_files / name).read_text()
+
+
+@pytest.mark.parametrize(
+    "command", ["sleep 60", "cd / && sleep 60", "cd /; A=b sleep 60", "cd /\nsleep 60"]
+)
+def test_the_shell_of_a_command_gives_its_place_to_the_program(command):
+    """Or SIGTERM would end the shell, and systemd would kill what it left."""
+    started = subprocess.Popen([*units.SHELL, command])
+    name = Path(f"/proc/{started.pid}/comm")
+    until = time.monotonic() + 20
+    while name.read_text() != "sleep\n" and time.monotonic() < until:
+        time.sleep(0.05)
+    found = name.read_text()
+    started.terminate()
+    assert started.wait() == -signal.SIGTERM
+    assert found == "sleep\n"
+
+
+def test_a_secret_file_s_path_is_in_a_variable_of_every_unit(releases, unit_files, tmp_path):
+    variables = {"GOOGLE_CREDENTIALS": "google.json"}
+    name = 'the "$x" key'
+    manifest(releases, "a", credential_variables={**variables, "KEY": name})
+    command = units.transient(releases, "a", ["sh", "-c", 'echo "$GOOGLE_CREDENTIALS $KEY"'])
+    words = [word.replace("$$", "$") for word in command[command.index("--") + 1 :]]
+    # As systemd-run starts it, with what EnvironmentFile= has made of the same lines.
+    environment = {
+        "CREDENTIALS_DIRECTORY": "/run/c",
+        "GOOGLE_CREDENTIALS": "$CREDENTIALS_DIRECTORY",
+    }
+    said = subprocess.run(words, env=environment, check=True, capture_output=True, text=True)
+    assert said.stdout == f"/run/c/app_google.json /run/c/app_{name}\n"
+    manifest(releases, "a", processes=[WORKER], schedules=[NIGHTLY], credential_variables=variables)
+    for text in units.Units(releases, "blue", "a").files().values():
+        wanted = 'GOOGLE_CREDENTIALS=\\"$$CREDENTIALS_DIRECTORY/app_google.json\\"\\nexport '
+        assert wanted in text or "[Timer]" in text
+
+
+def test_the_slot_s_shell_reads_the_paths_with_the_environment(tmp_path):
+    (tmp_path / "environment").write_text(
+        environment_text({"A": "$HOME"}) + credential_text({"KEY": "tls key"})
+    )
+    said = subprocess.run(
+        ["/bin/sh", "-efc", "set -a; . ./environment; set +a; exec sh -c 'echo \"$A $KEY\"'"],
+        env={"CREDENTIALS_DIRECTORY": "/run/c"},
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert said.stdout == "$HOME /run/c/app_tls key\n"
+
+
+def test_a_process_s_own_limit_and_signal_beat_the_slots(releases, unit_files):
+    slots = unit_files / "notes@.service"
+    slots.write_text(slots.read_text().replace("ExecPaths", "MemoryMax=2G\nExecPaths"))
+    own = {**WORKER, "memory_max": "512M", "stop_signal": "SIGINT"}
+    with_units(releases, "a", [own, {**WORKER, "name": "usual"}]).install()
+    text = (unit_files / "notes.worker.blue.service").read_text()
+    assert text.index("MemoryMax=2G\n") < text.index("MemoryMax=512M\nKillSignal=SIGINT\n")
+    assert "KillSignal" not in (unit_files / "notes.usual.blue.service").read_text()
 
 
 def test_a_schedule_runs_in_what_is_live_when_it_starts(releases, unit_files):

@@ -81,7 +81,7 @@ def test_a_kernel_with_a_few_megabytes_less_is_not_worth_a_restart():
 
 POOLS = {
     "app_workers": 4,
-    "app_processes": [{"name": "worker", "command": "work"}],
+    "app_processes": [{"name": "worker", "command": "work", "count": 2}],
     "app_schedules": [{"name": "nightly", "command": "job", "on_calendar": "daily"}],
     "app_database_connections": 10,
 }
@@ -100,8 +100,8 @@ def noted(made):
 
 
 def test_connections_are_what_all_pools_of_an_application_may_open():
-    # 10 x (2 x (4 + 1) + 1)
-    assert order(host(**POOLS)).connections == 110
+    # 10 x (2 x (4 + 2) + 1)
+    assert order(host(**POOLS)).connections == 130
 
 
 def test_connections_are_left_to_the_sum_unless_they_are_set():

@@ -9,7 +9,7 @@ from pergola.records import MANIFEST, Manifest
 from pergola.release import servers, tree
 from pergola.release.accounts import end_all_of
 from pergola.release.bytecode import Bytecode
-from pergola.release.commands import environment_text
+from pergola.release.commands import credential_text, environment_text
 from pergola.release.packages import Access, Packages
 from pergola.release.releases import Releases
 from pergola.release.workshop import Workshop
@@ -24,6 +24,7 @@ class Ordered(Manifest):
 
     environment: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
+    unset: list[str] = field(default_factory=list)  # variables that it shall not have
     credentials: dict[str, str] = field(default_factory=dict)
     # Of what fetches and builds packages only: they are not kept.
     build_secrets: dict[str, str] = field(default_factory=dict)
@@ -33,7 +34,7 @@ class Ordered(Manifest):
     def public(self) -> Manifest:
         """What anybody may know of it."""
         values = {name: getattr(self, name) for name in Manifest.__dataclass_fields__}
-        names = sorted({*self.environment, *self.secrets})
+        names = sorted({*self.environment, *self.secrets, *self.credential_variables})
         return replace(Manifest(**values), environment_names=names)
 
 
@@ -106,8 +107,9 @@ class Build:
     def describe(self) -> None:
         """Write the release's environment, credentials and manifest."""
         ordered = self.ordered
+        told = servers.telemetry(ordered, self.releases.app.name)
         environment = {
-            **servers.telemetry(ordered, self.releases.app.name),
+            **{name: told[name] for name in told.keys() - set(ordered.unset)},
             **ordered.environment,
             **ordered.secrets,
             "PERGOLA_RELEASE": ordered.id,
@@ -118,6 +120,7 @@ class Build:
             **servers.environment(ordered, self.releases.home),
         }
         text = environment_text(dict(sorted(environment.items())))
+        text += credential_text(ordered.credential_variables)
         write(self.target / "environment", text, 0o640, group=self.settings.user)
         (self.target / "credentials").mkdir(mode=0o700)
         for name, content in ordered.credentials.items():

@@ -57,6 +57,22 @@ def environment_text(variables: Mapping[str, str]) -> str:
     return "".join(f"{name}={quoted(value)}\n" for name, value in variables.items())
 
 
+def credential_text(variables: Mapping[str, str]) -> str:
+    """The same of those that have a secret file's path, for a shell: each unit has its own one."""
+    return "".join(
+        f'{variable}="$CREDENTIALS_DIRECTORY/app_{quoted(name)[1:-1]}"\n'
+        for variable, name in variables.items()
+    )
+
+
+def with_credentials(variables: Mapping[str, str]) -> str:
+    """What a shell does first, as systemd itself does not put such paths in: empty for none."""
+    if not variables:
+        return ""
+    # In the file of the environment they stand as they are written there.
+    return f"{credential_text(variables)}export {' '.join(variables)}\n"
+
+
 def read_environment(path: Path) -> dict[str, str]:
     """Variables as `environment_text` has written them. A value may have several lines."""
     found = re.findall(r'^(\w+)="((?:[^"\\]|\\.)*)"$', path.read_text(), re.MULTILINE | re.DOTALL)

@@ -14,7 +14,7 @@ from pathlib import Path
 from pergola.apps import Colour
 from pergola.errors import PergolaError
 from pergola.records import Process, Schedule
-from pergola.release.commands import refused, unexpanded, unit_words, words
+from pergola.release.commands import refused, unexpanded, unit_words, with_credentials, words
 from pergola.release.releases import Releases, other
 from pergola.system import UNITS, disable, enable, journal, show, systemctl, write
 
@@ -26,6 +26,9 @@ SECONDS_OF_WATCH = 1.5
 HEADER = "# Made by Pergola for the live release; do not edit.\n"
 # The live link is followed once, at the start: a switch meanwhile must not mix two releases.
 IN_LIVE_RELEASE = 'r=$(cd -P {up} && pwd) PATH=$r/venv/bin:/usr/bin:/bin; export PATH; exec "$@"'
+# The shell of commands, in the application's directory. Unlike dash, it gives its place to the last
+# program of a command (`cd worker && celery …`), which so is the one that gets the signal to stop.
+SHELL = ["/bin/bash", "-euc"]
 
 
 def service_lines(releases: Releases, release_path: str, directory: str) -> list[str]:
@@ -69,10 +72,18 @@ def transient(
     lines += [f"EnvironmentFile={path}" for path in files]
     lines += [f'Environment="{name}={value}"' for name, value in environment.items()]
     # The shell finds the command in the release's PATH, which systemd-run does not know.
-    shell = ["/bin/sh", "-c", 'exec "$@"', "sh"]
+    before = with_credentials(releases.manifest(release).credential_variables)
+    shell = ["/bin/sh", "-c", f'{before}exec "$@"', "sh"]
     properties = [f"--property={line}" for line in lines]
     start = ["systemd-run", "--quiet", "--wait", "--collect", *options, *properties, "--"]
     return [*start, *unexpanded([*shell, *command])]
+
+
+def arguments(work: Process | Schedule, setting: str) -> list[str]:
+    """What runs the command of a process or schedule."""
+    if work.shell:
+        return [*SHELL, work.command]
+    return words(work.command, f"{setting} {work.name}")
 
 
 class Units:
@@ -84,6 +95,7 @@ class Units:
         self.directory = manifest.directory if manifest else ""
         self.processes = manifest.processes if manifest else []
         self.schedules = manifest.schedules if manifest else []
+        self.before = with_credentials(manifest.credential_variables if manifest else {})
 
     def process_unit(self, process: Process) -> str:
         return f"{self.releases.app.name}.{process.name}.{self.colour}.service"
@@ -104,9 +116,14 @@ class Units:
     def process_text(self, process: Process) -> str:
         home, app = self.releases.home, self.releases.app.name
         live = f"{'' if self.colour == 'green' else '!'}{home}/live/green"
-        shell = ["/bin/sh", "-c", 'exec "$@"', "sh"]
-        command = [*shell, *words(process.command, f"app_processes {process.name}")]
+        shell = ["/bin/sh", "-c", f'{self.before}exec "$@"', "sh"]
+        command = [*shell, *arguments(process, "app_processes")]
         lines = service_lines(self.releases, f"{home}/slots/{self.colour}", self.directory)
+        # Later lines beat the slots'.
+        if process.memory_max:
+            lines.append(f"MemoryMax={process.memory_max}")
+        if process.stop_signal:
+            lines.append(f"KillSignal={process.stop_signal}")
         return HEADER + "\n".join(
             [
                 "[Unit]",
@@ -134,8 +151,8 @@ class Units:
     def schedule_text(self, schedule: Schedule) -> str:
         home, app = self.releases.home, self.releases.app.name
         up = posixpath.relpath(".", posixpath.join("code", self.directory))
-        command = ["/bin/sh", "-c", IN_LIVE_RELEASE.format(up=up), "sh"]
-        command += words(schedule.command, f"app_schedules {schedule.name}")
+        shell = ["/bin/sh", "-c", self.before + IN_LIVE_RELEASE.format(up=up), "sh"]
+        command = [*shell, *arguments(schedule, "app_schedules")]
         return HEADER + "\n".join(
             [
                 "[Unit]",

@@ -130,7 +130,8 @@ def test_a_server_that_has_nothing_of_it_is_told_what_a_first_deploy_makes(
     assert f"newcomer on web1: first deploy; it makes {told['commit'][:12]}-" in said
     assert everything(web1) == before
     assert re.search(r"packages     [0-9]+ to install", said)
-    assert "environment  + PROBE_NEW" in said
+    assert "environment  + PGDATABASE" in said
+    assert "+ PROBE_NEW" in said
     assert "units        newcomer@<slot> starts" in said
     assert "worker starts" in said
 
