@@ -101,9 +101,7 @@ def limits_wrong(limits: Mapping[object, object]) -> Iterator[str]:
                 yield f"{where}: response_header_seconds must be a number of seconds"
 
 
-def limits(
-    paths: Mapping[str, Mapping[str, Any]], size: str, seconds: int
-) -> list[dict[str, Any]]:
+def limits(paths: Mapping[str, Mapping[str, Any]], size: str, seconds: int) -> list[dict[str, Any]]:
     """The limits of each path, and last those of all others, without one."""
     usual = {"max_body_size": size, "response_header_seconds": seconds}
     each = [{"path": path, **usual, **values} for path, values in paths.items()]

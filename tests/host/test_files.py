@@ -193,6 +193,19 @@ def test_files_are_checked_as_the_set_that_is_loaded(module, tmp_path):
     assert (folder / "main").read_text() == f"import {folder}/*\n"
 
 
+def test_a_set_is_checked_with_the_modes_that_it_will_have(module, tmp_path):
+    """A key that Caddy's account cannot read is no key for it."""
+    folder = tmp_path / "sites"
+    folder.mkdir()
+    (folder / "theirs").write_text("")
+    (folder / "theirs").chmod(0o604)
+    modes = 'stat -c %a "$0/.." "$0/theirs" "$0/a/key" | tr "\\n" " "'
+    check = f"""sh -c 'test "$({modes})" = "711 604 640 "' %s"""
+    key = {"path": "sites/a/key", "content": "secret", "mode": "0640"}
+    result = module(files=[key], together=set_of(folder, check))
+    assert result["changed"], result
+
+
 def test_what_was_replaced_can_be_taken_back(module, tmp_path):
     (tmp_path / "one").write_text("before")
     (tmp_path / "one").chmod(0o600)
