@@ -142,12 +142,11 @@ class Served:
                     self.application.shutdown()
 
     def wait(self, caddy):
+        ports = [self.port, *([self.plain] if self.host("__app_plain_http") else [])]
         for _ in range(1200):
-            with (
-                contextlib.suppress(OSError),
-                socket.create_connection(("127.0.0.1", self.port)),
-                socket.create_connection(("127.0.0.1", self.plain)),
-            ):
+            with contextlib.suppress(OSError):
+                for port in ports:
+                    socket.create_connection(("127.0.0.1", port)).close()
                 return
             assert caddy.poll() is None, "Caddy ended"
             time.sleep(0.05)
@@ -162,11 +161,16 @@ class Served:
 
     @contextlib.contextmanager
     def secure(self, name, trust):
-        """A TLS connection."""
-        with (
-            socket.create_connection(("127.0.0.1", self.port), 60) as plain,
-            trust.wrap_socket(plain, server_hostname=name) as connection,
-        ):
+        """A TLS connection; Caddy makes a certificate of its own in a moment."""
+        for _ in range(100):
+            plain = socket.create_connection(("127.0.0.1", self.port), 60)
+            try:
+                connection = trust.wrap_socket(plain, server_hostname=name)
+                break
+            except ssl.SSLError:
+                plain.close()
+                time.sleep(0.1)
+        with connection:
             yield connection
 
     def seen(self, path="/", **more):
