@@ -56,6 +56,7 @@ options:
     description:
       - The files of a folder are loaded as a set. C(folder) is copied with the new files in it, its
         path being replaced in all of them, and C(validate) must succeed; C(%s) is the copy.
+      - C(hints) is what to say beside the command's words, by a word that is among them.
     type: dict
   kept:
     description: A folder that keeps what was replaced, until the next time that something is.
@@ -180,7 +181,9 @@ def check_together(module: AnsibleModule, beside: list[tuple[File, Path]]) -> No
         code, out, err = module.run_command(command)
     if code:
         text = f"{out}{err}".strip().replace(str(copy), str(folder))
-        fail(module, f"The files of {folder} do not go together; nothing was replaced.\n{text}")
+        hints = [hint for word, hint in (wanted.get("hints") or {}).items() if word in text]
+        told = "\n".join([text, *hints])
+        fail(module, f"The files of {folder} do not go together; nothing was replaced.\n{told}")
 
 
 def own_alike(copy: Path, source: Path) -> None:

@@ -1,4 +1,7 @@
-"""Whether a certificate of the user's own is one that a site can present, and browsers take."""
+"""Whether a certificate of the user's own is one that a site can present, and browsers take.
+
+What reads certificates is loaded where there is one: each run of Ansible loads this file.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,10 @@ import datetime
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
+if TYPE_CHECKING:
+    from cryptography import x509
 
 EXAMPLE = (
     "app_certificate: {certificate: \"{{ lookup('file', inventory_dir ~ '/site.pem') }}\", "
@@ -25,6 +27,9 @@ def certificate_wrong(given: Mapping[str, Any], names: Sequence[str], now: Any =
         return ""
     if set(given) != KEYS or not all(isinstance(value, str) for value in given.values()):
         return f"app_certificate must hold certificate and key; example: {EXAMPLE}"
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+
     try:
         chain = x509.load_pem_x509_certificates(str(given["certificate"]).encode())
     except ValueError:
@@ -36,7 +41,12 @@ def certificate_wrong(given: Mapping[str, Any], names: Sequence[str], now: Any =
         key = serialization.load_pem_private_key(str(given["key"]).encode(), None)
     except (ValueError, TypeError):
         return "app_certificate: key is no private key in PEM form without a passphrase"
-    why = [*of_key(chain, key), *of_time(chain[0], now), *of_names(chain[0], names), *of(chain)]
+    why = [
+        *of_key(chain, key),
+        *of_time(chain[0], now),
+        *of_names(chain[0], names),
+        *of_chain(chain),
+    ]
     return f"app_certificate: {why[0]}" if why else ""
 
 
@@ -58,6 +68,8 @@ def of_time(one: x509.Certificate, now: Any) -> list[str]:  # noqa: ANN401
 
 
 def of_names(one: x509.Certificate, names: Sequence[str]) -> list[str]:
+    from cryptography import x509
+
     try:
         extension = one.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         held = extension.value.get_values_for_type(x509.DNSName)
@@ -73,8 +85,10 @@ def covers(entry: str, name: str) -> bool:
     return bool(re.fullmatch(re.escape(entry).replace(r"\*", r"[^.]+"), name))
 
 
-def of(chain: Sequence[x509.Certificate]) -> list[str]:
+def of_chain(chain: Sequence[x509.Certificate]) -> list[str]:
     """Whether each is issued by the one behind it."""
+    from cryptography.exceptions import InvalidSignature
+
     for one, issuer in pairwise(chain):
         try:
             one.verify_directly_issued_by(issuer)

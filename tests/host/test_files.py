@@ -184,7 +184,10 @@ def test_files_are_checked_as_the_set_that_is_loaded(module, tmp_path):
     )
     main = {"path": "sites/main", "content": f"import {folder}/*\n"}
     wrong = {"path": "sites/ours", "content": "a name\n"}
-    result = module(files=[main, wrong], together=set_of(folder, check))
+    hints = {"nothing of it": "no hint", "": "see the settings"}
+    result = module(files=[main, wrong], together={**set_of(folder, check), "hints": hints})
+    assert result["msg"].endswith("see the settings")
+    assert "no hint" not in result["msg"]
     assert result["failed"]
     assert "do not go together; nothing was replaced" in result["msg"]
     assert sorted(path.name for path in folder.iterdir()) == ["theirs"]
