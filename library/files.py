@@ -56,6 +56,7 @@ options:
     description:
       - The files of a folder are loaded as a set. C(folder) is copied with the new files in it, its
         path being replaced in all of them, and C(validate) must succeed; C(%s) is the copy.
+      - C(hints) is what to say beside the command's words, by a word that is among them.
     type: dict
   kept:
     description: A folder that keeps what was replaced, until the next time that something is.
@@ -157,25 +158,39 @@ def check_together(module: AnsibleModule, beside: list[tuple[File, Path]]) -> No
     if not any(file.path.is_relative_to(folder) for file, _ in beside):
         return
     with tempfile.TemporaryDirectory(prefix=".pergola-") as name:
+        Path(name).chmod(0o711)  # the program may run as another account
         copy = Path(name) / folder.name
         if folder.is_dir():
             shutil.copytree(folder, copy, ignore_dangling_symlinks=True)
         copy.mkdir(exist_ok=True)
+        sources = {copy / path.relative_to(folder): path for path in folder.rglob("*")}
         for file, path in beside:
             if file.path.is_relative_to(folder):
                 place = copy / file.path.relative_to(folder)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(path.read_bytes())
+                sources[place] = path
         for path in copy.rglob("*"):
             if path.is_file():
                 path.write_bytes(
                     path.read_bytes().replace(f"{folder}/".encode(), f"{copy}/".encode())
                 )
+            if path in sources:
+                own_alike(path, sources[path])
         command = [word.replace("%s", str(copy)) for word in shlex.split(wanted["validate"])]
         code, out, err = module.run_command(command)
     if code:
         text = f"{out}{err}".strip().replace(str(copy), str(folder))
-        fail(module, f"The files of {folder} do not go together; nothing was replaced.\n{text}")
+        hints = [hint for word, hint in (wanted.get("hints") or {}).items() if word in text]
+        told = "\n".join([text, *hints])
+        fail(module, f"The files of {folder} do not go together; nothing was replaced.\n{told}")
+
+
+def own_alike(copy: Path, source: Path) -> None:
+    """Give a copy the owner and mode of its source: what a program cannot read it must refuse."""
+    there = source.stat()
+    os.chown(copy, there.st_uid, there.st_gid)
+    copy.chmod(there.st_mode & 0o7777)
 
 
 def keep(folder: Path, files: list[File]) -> None:

@@ -184,13 +184,29 @@ def test_files_are_checked_as_the_set_that_is_loaded(module, tmp_path):
     )
     main = {"path": "sites/main", "content": f"import {folder}/*\n"}
     wrong = {"path": "sites/ours", "content": "a name\n"}
-    result = module(files=[main, wrong], together=set_of(folder, check))
+    hints = {"nothing of it": "no hint", "": "see the settings"}
+    result = module(files=[main, wrong], together={**set_of(folder, check), "hints": hints})
+    assert result["msg"].endswith("see the settings")
+    assert "no hint" not in result["msg"]
     assert result["failed"]
     assert "do not go together; nothing was replaced" in result["msg"]
     assert sorted(path.name for path in folder.iterdir()) == ["theirs"]
     right = {"path": "sites/ours", "content": "another\n"}
     assert module(files=[main, right], together=set_of(folder, check))["changed"]
     assert (folder / "main").read_text() == f"import {folder}/*\n"
+
+
+def test_a_set_is_checked_with_the_modes_that_it_will_have(module, tmp_path):
+    """A key that Caddy's account cannot read is no key for it."""
+    folder = tmp_path / "sites"
+    folder.mkdir()
+    (folder / "theirs").write_text("")
+    (folder / "theirs").chmod(0o604)
+    modes = 'stat -c %a "$0/.." "$0/theirs" "$0/a/key" | tr "\\n" " "'
+    check = f"""sh -c 'test "$({modes})" = "711 604 640 "' %s"""
+    key = {"path": "sites/a/key", "content": "secret", "mode": "0640"}
+    result = module(files=[key], together=set_of(folder, check))
+    assert result["changed"], result
 
 
 def test_what_was_replaced_can_be_taken_back(module, tmp_path):

@@ -39,6 +39,7 @@ from pergola.status import (
 from pergola.status.files import Files
 from pergola.status.look import hold
 from pergola.status.memory import Notice, Reported, Waiting
+from pergola.status.seen import Certificate
 
 PROJECT = Path(__file__).parents[2]
 init_plugin_loader()
@@ -438,6 +439,8 @@ def certificate(left, life, kind="caddy"):
         (13 * 86400, 90 * 86400, "caddy", "warning"),
         (6 * 86400, 90 * 86400, "caddy", "critical"),
         (-86400, 90 * 86400, "caddy", "critical"),
+        (20 * 86400, 90 * 86400, "own", "ok"),
+        (13 * 86400, 90 * 86400, "own", "warning"),
         (31 * 86400, 3650 * 86400, "backup", "ok"),
         (29 * 86400, 3650 * 86400, "backup", "warning"),
         (6 * 86400, 3650 * 86400, "backup", "critical"),
@@ -446,6 +449,19 @@ def certificate(left, life, kind="caddy"):
 def test_a_certificate_is_told_when_its_renewal_is_overdue(host, left, life, kind, state):
     host.look(0, certificates=[certificate(left, life, kind)])
     assert host.state("certificate probe.test") == state
+
+
+def test_a_certificate_of_ones_own_is_seen_while_a_site_shows_it(tmp_path, monkeypatch):
+    for name in ("CADDY", "OF_CADDY", "OF_BACKUP"):
+        monkeypatch.setattr(certificates, name, tmp_path)
+    monkeypatch.setattr(certificates, "dates", lambda _: (1.0, 2.0))
+    for app in ("notes", "shop"):
+        (tmp_path / app).mkdir()
+        (tmp_path / app / "certificate.pem").write_text("")
+    path = tmp_path / "notes/certificate.pem"
+    (tmp_path / "notes.caddy").write_text(f"tls {path} key.pem")
+    (tmp_path / "shop.caddy").write_text("tls internal")
+    assert certificates.seen() == [Certificate(str(path), "own", 1.0, 2.0)]
 
 
 def test_a_certificate_that_is_gone_is_resolved(host):
@@ -666,6 +682,7 @@ def test_apprise_comes_to_servers_whose_addresses_need_it(role, variable, told, 
     wiring = yaml.safe_load((PROJECT / "group_vars/all/wiring.yml").read_text())
     needs = trust_as_template(wiring["app_needs_apprise"])
     values = {"__monitoring_wanted": [], "app_needs_apprise": needs, told: urls}
+    values["app_build_packages"] = []
     assert Templar(DataLoader(), values).template(text) == packages
 
 

@@ -193,6 +193,7 @@ BAD = {**TLS, "trusted": False, "why": "unable to get local issuer certificate"}
         ({}, {**BAD, "own": True}, ["203.0.113.9"], "warning"),
         ({"certificates": "internal"}, {**BAD, "own": True}, [], "warning"),
         ({"certificates": "acme"}, {**BAD, "own": True}, [], "critical"),
+        ({"certificates": "own"}, BAD, [], "critical"),
         ({"certificates": "internal", "domain": "probe.test"}, {**BAD, "own": True}, [], "ok"),
         ({"certificates": "internal", "domain": "probe.test"}, BAD, [], "warning"),
     ],

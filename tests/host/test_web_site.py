@@ -47,6 +47,7 @@ def certificate(sites, authority, days):
         (PUBLIC, True),
         (PUBLIC.replace(" {", ", www.example.org {"), True),
         (INTERNAL, False),
+        (PUBLIC.replace("respond ok", "tls /etc/caddy/notes/certificate.pem key.pem"), False),
         (PUBLIC.replace(DOMAIN, f"more.{DOMAIN}"), False),
         (PUBLIC.replace(DOMAIN, f"{DOMAIN}.more"), False),
         (PUBLIC.replace(DOMAIN, "notes-example.org"), False),
@@ -121,8 +122,8 @@ def test_what_another_site_answers_to_is_told_as_caddy_reads_it(sites, monkeypat
     (sites / "notes.caddy").write_text(DOMAIN)
     (said,) = site.taken("notes", [DOMAIN, "example.net"])
     assert said == (
-        f"{sites}/shop.caddy answers to {DOMAIN} already: choose another app_domain or "
-        "app_redirected_domains, or take it out of that site"
+        f"{sites}/shop.caddy answers to {DOMAIN} already: choose another app_domain, "
+        "app_domain_aliases or app_redirected_domains, or take it out of that site"
     )
     assert read == ["blog.caddy", "shop.caddy"], "the others do not say any of the names"
     assert site.taken("shop", ["shop.example.org"]) == []

@@ -15,11 +15,16 @@ from pergola.system import run
 CADDY = Path("/etc/caddy")
 OF_CADDY = Path("/var/lib/caddy/.local/share/caddy/certificates")
 OF_BACKUP = Path("/etc/pergola/backup-tls")
+# What to do about one that a site shows, by where it comes from.
+RENEWED = {
+    "caddy": "Caddy should have renewed it: `journalctl -u caddy | grep -i renew` says why not",
+    "own": "put a new one, with its key, into app_certificate, and run deploy.yml",
+}
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def seen() -> list[Certificate]:
-    """Of each name that Caddy serves the one that lasts longest; the backup's by their files."""
+    """Of each name that Caddy serves the one that lasts longest; all others by their files."""
     files = (*CADDY.glob("Caddyfile"), *CADDY.glob("*.caddy"))
     served = "\n".join(path.read_text() for path in files)
     longest: dict[str, Certificate] = {}
@@ -32,9 +37,14 @@ def seen() -> list[Certificate]:
         if name not in longest or one.ends > longest[name].ends:
             longest[name] = one
     own = [
+        Certificate(str(path), "own", *dates(path))
+        for path in sorted(CADDY.glob("*/certificate.pem"))
+        if str(path) in served
+    ]
+    backup = [
         Certificate(str(path), "backup", *dates(path)) for path in sorted(OF_BACKUP.glob("*.crt"))
     ]
-    return [*longest.values(), *own]
+    return [*longest.values(), *own, *backup]
 
 
 def dates(path: Path) -> tuple[float, float]:
@@ -57,11 +67,9 @@ def moment(text: str) -> float:
 def certificates(look: Look) -> Iterator[Finding]:
     for one in look.seen.certificates or []:
         left, life = one.ends - look.seen.wall, max(1, one.ends - one.begins)
-        if one.kind == "caddy":
+        if one.kind in RENEWED:
             state = look.level_of_rest("certificate_percent", 100 * left / life)
-            todo = (
-                "Caddy should have renewed it: `journalctl -u caddy | grep -i renew` says why not"
-            )
+            todo = RENEWED[one.kind]
         else:
             state = look.level_of_rest("backup_certificate_days", left / DAY)
             todo = "run site.yml, which renews it, or the copy of the backups stops"

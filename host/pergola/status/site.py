@@ -105,6 +105,8 @@ def not_accepted(app: Application, tls: Tls, visited: bool) -> tuple[str, str]:
             f"{says}. It is set so (app_certificates: internal); set auto, or acme behind a load "
             "balancer, and run deploy.yml"
         )
+    if app.certificates == "own":
+        return CRITICAL, f"{says}. Put another one into app_certificate, and run deploy.yml"
     if app.certificates == "auto" and not visited:
         return WARNING, f"{says}. The name does not point here yet; then run deploy.yml"
     return CRITICAL, f"{says}; see `journalctl -u caddy | grep -i -e obtain -e renew`"

@@ -62,7 +62,7 @@ def was_public(app: str, domain: str) -> bool:
     except FileNotFoundError:
         return False
     names = re.search(rf"^{re.escape(domain)}[ ,]", text, re.MULTILINE)
-    return bool(names) and "tls internal" not in text
+    return bool(names) and not re.search(r"^\ttls (internal|/)", text, re.MULTILINE)
 
 
 def has_certificate(domain: str) -> bool:
@@ -82,8 +82,8 @@ def taken(app: str, domains: Iterable[str]) -> list[str]:
     """Which of some names another site of this server has already, in words."""
     wanted = set(domains)
     return [
-        f"{path} answers to {name} already: choose another app_domain or app_redirected_domains, "
-        "or take it out of that site"
+        f"{path} answers to {name} already: choose another app_domain, app_domain_aliases or "
+        "app_redirected_domains, or take it out of that site"
         for path in sorted(FOLDER.glob("*.caddy"))
         if path.stem != app
         for name in sorted(names(path, wanted))

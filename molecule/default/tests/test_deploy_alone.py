@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import httpx
 import pytest
 from scenario import Site, address, wait_for
 from testinfra.host import Host
@@ -41,6 +42,12 @@ def is_cut(site: Site) -> bool:
         found = client.post("/login", content=FORM, headers=form).status_code
     assert found in (413, 400, 401)
     return found != 401
+
+
+def asked(host: Host, path: str, body: bytes = b"") -> httpx.Response:
+    """An answer of the site by the name that it has."""
+    with Site(served(host), address("web1")).client() as client:
+        return client.post(path, content=body) if body else client.get(path)
 
 
 def slot(host: Host) -> str:
@@ -113,6 +120,34 @@ KINDS = {
         {"app_max_body_size": "20KB"},
         r"\+\s*max_size 20KB",
         lambda host: is_cut(Site(served(host), address("web1"))),
+        False,
+        True,
+    ),
+    "header by itself": Kind(
+        {"app_headers": {"X-Frame-Options": "SAMEORIGIN"}},
+        r'\+\s*header \?X-Frame-Options "SAMEORIGIN"',
+        lambda host: asked(host, "/nothing-there").headers.get("x-frame-options"),
+        "DENY",
+        "SAMEORIGIN",
+    ),
+    "redirect": Kind(
+        {"app_redirects": {"/moved": {"to": "/login", "status": 308}}},
+        r'\+\s*redir /moved "/login" 308',
+        lambda host: asked(host, "/moved").status_code,
+        404,
+        308,
+    ),
+    "lines for Caddy": Kind(
+        {"app_caddy_extra": "header /login X-Extra yes"},
+        r"\+header /login X-Extra yes",
+        lambda host: asked(host, "/login").headers.get("x-extra"),
+        None,
+        "yes",
+    ),
+    "limit of a path": Kind(
+        {"app_limits": {"/logout": {"max_body_size": "1KB"}}},
+        r"\+\s*handle /logout \{",
+        lambda host: asked(host, "/logout", bytes(2000)).status_code == 413,
         False,
         True,
     ),

@@ -227,16 +227,30 @@ class TestWhatReachesTheApplication:
     def test_a_body_over_the_limit_is_refused(self, site):
         assert post(site, bytes(10_100_000)).status_code == 413
 
+    @pytest.mark.parametrize("http2", [True, False], ids=["HTTP/2", "HTTP/1.1"])
+    def test_a_body_that_says_it_is_too_large_never_reaches_the_application(
+        self, host, site, http2
+    ):
+        marker = secrets.token_hex(8)
+        with site.client(http2=http2) as client:
+            answer = client.post(f"/{marker}", content=bytes(10_000_001))
+        assert answer.status_code == 413
+        (line,) = log_lines(host, marker)
+        assert "X-Served-By" not in line["resp_headers"]
+
 
 def test_the_applications_log_has_the_clients_real_address(host, site):
-    marker = f"probe-{secrets.token_hex(8)}"
-    site.get("/login", headers={"X-Request-ID": marker, "X-Forwarded-For": LIE, "X-Real-IP": LIE})
+    lies = {"X-Request-ID": "of-the-client", "X-Forwarded-For": LIE, "X-Real-IP": LIE}
+    marker = site.get("/login", headers=lies).headers["x-request-id"]
+    assert marker != "of-the-client"
     lines = host.check_output(
         "journalctl --sync; journalctl --unit 'linkboard@*' --since -1min --output cat --grep %s",
         marker,
     )
     real = json.loads((scenario.RUN / "hosts.json").read_text())["gateway"]
     assert [json.loads(line)["client"] for line in lines.splitlines()] == [real]
+    (line,) = log_lines(host, marker)
+    assert line["resp_headers"]["X-Request-Id"] == [marker]
 
 
 def test_headers_over_the_limit_are_refused(site):

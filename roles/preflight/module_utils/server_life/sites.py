@@ -34,7 +34,8 @@ def found(site: str, wanted: list[str]) -> Iterator[Finding]:
             yield Finding(
                 f"name-{name}",
                 f"{path} answers to {name} already: Caddy would load neither",
-                "choose another app_domain or app_redirected_domains, or take it out of that site",
+                "choose another app_domain, app_domain_aliases or app_redirected_domains, or take "
+                "it out of that site",
                 adoptable=False,
             )
     caddyfile = FOLDER / "Caddyfile"
