@@ -89,7 +89,7 @@ def test_the_status_has_what_others_read(call, two):
 def test_the_plan_has_what_the_control_node_reads(call, two):
     said = json.loads(call("plan")[1])["live"]
     role = yaml.safe_load((PROJECT / "roles/release/vars/main.yml").read_text())
-    hidden = {"environment", "secrets", "credentials", "processes", "schedules"}
+    hidden = {"environment", "secrets", "unset", "credentials", "processes", "schedules"}
     assert set(said.pop("config")) == set(role["__release_config"]) - hidden
     assert said == {
         "id": "", "commit": "commit of b", "describe": "Add search", "date": "", "processes": [],

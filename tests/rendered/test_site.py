@@ -279,6 +279,21 @@ def test_behind_a_proxy_the_maintenance_page_knows_who_is_let_in(served):
 
 
 @needs_caddy
+def test_until_the_first_release_is_live_visitors_get_a_page_and_no_upload_is_taken(served):
+    site = served(app_limits={"/upload": {"max_body_size": "5kB"}})
+    page = site.top / "srv/notes/live/nothing.html"
+    page.write_text("being set up")
+    for path, method, body in (("/", "GET", None), ("/upload", "POST", bytes(2000))):
+        answer = site.ask(path, method, body)
+        assert (answer.status, answer.read()) == (503, b"being set up")
+        assert answer.headers["Retry-After"]
+        assert answer.headers["X-Request-Id"]
+    assert site.application.heard == []
+    page.unlink()
+    assert site.ask("/").status == 200
+
+
+@needs_caddy
 def test_a_body_that_says_itself_that_it_is_too_large_never_reaches_the_application(served):
     site = served(app_max_body_size="1kB")
     assert site.ask("/early", "POST", bytes(1001)).status == 413
