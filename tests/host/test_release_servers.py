@@ -14,7 +14,7 @@ import pytest
 import yaml
 from jinja2 import Environment
 from pergola.records import Manifest
-from pergola.release import servers
+from pergola.release import commands, servers
 
 PROJECT = Path(__file__).parents[2]
 LIB = PROJECT / "roles/app/files/lib"
@@ -81,10 +81,10 @@ def started(tmp_path):
     """Start a release in its slot; its environment, and the address of its socket."""
     begun = []
 
-    def start(own, **more):
+    def start(own, secret_files=None, **more):
         home = tmp_path / "notes"
         slot = home / "slots/blue"
-        (slot / "code").mkdir(parents=True)
+        (slot / "code" / more.get("PERGOLA_DIRECTORY", "")).mkdir(parents=True)
         (slot / "venv/bin").mkdir(parents=True)
         (home / "lib").symlink_to(LIB)
         (slot / "code/serves.py").write_text(SERVER)
@@ -93,6 +93,7 @@ def started(tmp_path):
         (slot / "environment").write_text(
             "".join(f"{name}='{value.replace(chr(39), chr(39) * 1 + chr(92) + chr(39) * 2)}'\n"
                     for name, value in variables.items())
+            + commands.credential_text(secret_files or {})
         )  # fmt: skip
         address = tmp_path / "slot.sock"
         listener = socket.socket(socket.AF_UNIX)
@@ -103,7 +104,7 @@ def started(tmp_path):
                 [sys.executable, "-c", AS_SYSTEMD, str(listener.fileno()), exec_start(home)],
                 pass_fds=[listener.fileno()],
                 start_new_session=True,
-                env={"PATH": os.environ["PATH"]},
+                env={"PATH": os.environ["PATH"], "CREDENTIALS_DIRECTORY": "/run/credentials/x"},
             )
         )
         listener.close()
@@ -113,6 +114,17 @@ def started(tmp_path):
     for process in begun:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def test_a_command_runs_in_the_applications_directory_and_knows_its_secret_files(started, tmp_path):
+    told = tmp_path / "told"
+    own = f'pwd >{told}.new; echo "$KEY_FILE" >>{told}.new; mv {told}.new {told}; exec sleep 60'
+    started(own, {"KEY_FILE": "a key"}, PERGOLA_DIRECTORY="apps/api")
+    until = time.monotonic() + 10
+    while not told.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    place = tmp_path / "notes/slots/blue/code/apps/api"
+    assert told.read_text() == f"{place}\n/run/credentials/x/app_a key\n"
 
 
 def answer(gate, address):
