@@ -135,7 +135,7 @@ def bake(work: Work) -> None:
         settings.bake_seconds,
         settings.bake_error_percent,
         manifest.workers if told else 0,
-        work.progress.logged,
+        since=work.progress.logged,
     ).watch()
     work.keep()
 
