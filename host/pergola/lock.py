@@ -211,6 +211,8 @@ class Lock:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 held = self.read()
+                if held is not None:  # when that one ends, its process still has a moment to go
+                    nameless_until = uptime() + SECONDS_WITHOUT_NAME
                 if not self.is_waited_for(held, nameless_until):
                     raise self.refusal(held or Holder()) from None
                 waited_for_own |= held is not None and held.run == self.caller.run

@@ -368,6 +368,20 @@ WRONG_SETTINGS = (
         settings=added("base_timezone: Vienna"),
     ),
     Mistake(
+        "a limit of memory as people say it",
+        what="app_memory_max '512 MB' is no size",
+        where=f"{SETTINGS}:27",
+        following="example: 512M",
+        settings=added("app_memory_max: 512 MB"),
+    ),
+    Mistake(
+        "a limit of bodies without a number",
+        what="app_max_body_size 'large' is no size",
+        where=f"{SETTINGS}:27",
+        following="example: 10MB",
+        settings=added("app_max_body_size: large"),
+    ),
+    Mistake(
         "a file's name for a key",
         what="'~/.ssh/id_ed25519.pub' is no public SSH key",
         where=f"{SETTINGS}:41",

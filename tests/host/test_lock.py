@@ -134,6 +134,21 @@ def test_a_phase_that_a_dead_run_left_at_work_is_waited_for(notes):
         assert phase.closed
 
 
+def test_a_phase_that_was_waited_for_long_may_still_end_after_it_gave_its_name_back(
+    notes, monkeypatch
+):
+    monkeypatch.setattr(lock, "SECONDS_WITHOUT_NAME", 0.3)
+    first = deploy(notes, "node/1/1")
+    with first.hold():
+        pass
+    phase = at_work(notes)
+    threading.Timer(0.5, first.release).start()
+    threading.Timer(0.7, phase.close).start()
+    second = deploy(notes, "node/2/2", ("node/2/2",))
+    with second.hold():
+        assert second.read().run == "node/2/2"
+
+
 def test_the_lock_of_a_living_run_of_the_same_control_node_holds(notes):
     with deploy(notes).hold():
         pass

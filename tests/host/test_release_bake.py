@@ -41,6 +41,18 @@ def test_a_bake_counts_answers_and_lets_few_errors_pass(baking):
     assert baking(line(200) * 20 + line(500), line(404)) == {"answers": 22, "errors": 1}
 
 
+def test_what_was_answered_since_the_switch_counts(tmp_path, monkeypatch):
+    log = tmp_path / "notes.log"
+    log.write_text(line(500))
+    since = bake.end_of(log)
+    with log.open("a") as file:
+        file.write(line(200) * 3 + line(500))
+    monkeypatch.setattr(bake, "show", lambda unit, name: {"NRestarts": "0", "MainPID": "7"}[name])
+    watched = bake.Bake(log, "notes@blue.service", "blue", 0.3, 10, since=since).watch()
+    assert watched == {"answers": 4, "errors": 1}
+    assert bake.end_of(tmp_path / "none") == (0, 0)
+
+
 def test_a_bake_gives_up_when_too_many_answers_are_errors(baking):
     with pytest.raises(PergolaError, match="3 of 23 answers") as refused:
         baking(line(200) * 20, line(502, "/a") * 3)

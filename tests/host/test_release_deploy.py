@@ -336,7 +336,8 @@ def test_workers_that_end_as_a_matter_of_course_are_not_counted(
     having(releases, bake_seconds=1)
     seen = []
 
-    def bake(*arguments):
+    def bake(*arguments, since):
+        assert since is None, "an earlier program did not note it"
         seen.append(arguments[-1])
         return type("Bake", (), {"watch": lambda self: {"answers": 1, "errors": 0}})()
 

@@ -18,7 +18,7 @@ class Caddy:
     """A Caddy that has loaded all of its files; what systemd is told, in its order."""
 
     def __init__(self, top):
-        self.top, self.done, self.fails = top, [], {}
+        self.top, self.done, self.kernel, self.fails = top, [], [], {}
         self.properties = {"NeedDaemonReload": "no", "ActiveState": "active"}
         for path in ("etc/shop.caddy", "etc/notes.caddy", "unit.d/50-pergola.conf"):
             self.put(path, "before", STAMP - 60)
@@ -43,6 +43,9 @@ class Caddy:
         return subprocess.CompletedProcess(words, bool(fails), "", fails)
 
     def attempt(self, program, *words, timeout=None):
+        if program == load.SYSCTL:
+            self.kernel.append((str(words[0]), len(self.done)))
+            return subprocess.CompletedProcess(words, 0, "", "")
         if program == "journalctl":
             return subprocess.CompletedProcess(words, 0, "Caddy's own words", "")
         return self.systemctl(*words, timeout=timeout)
@@ -274,6 +277,7 @@ def test_to_look_changes_nothing_and_to_load_says_what_it_took(caddy, typed):
     code, said = typed("load")
     assert (code, json.loads(said.out)) == (0, answer)
     assert caddy.done == ["daemon-reload", "reload within 60 s"]
+    assert caddy.kernel == [("/etc/sysctl.d/60-pergola-caddy.conf", 0)]  # before it
 
 
 def test_a_failure_names_the_host_and_takes_back_what_lies_where_it_is_told(caddy, typed):

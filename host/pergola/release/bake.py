@@ -25,7 +25,7 @@ class Bake:
     """One watch over a slot. `limit_percent` is the share of its answers that may be 5xx.
 
     `workers`: how many processes Uvicorn keeps below the unit's main one; 0: none that a death
-    would tell of.
+    would tell of. `since`: where the access log ended at the switch, by `end_of`.
     """
 
     log: Path
@@ -34,14 +34,14 @@ class Bake:
     seconds: float
     limit_percent: float
     workers: int = 0
+    since: tuple[int, int] | None = None
     shown: list[str] = field(default_factory=list)
     children: set[str] = field(default_factory=set)
     died: int = 0
 
     def watch(self) -> dict[str, int]:
         """Return the numbers seen; PergolaError as soon as the release is not to be trusted."""
-        offset = self.log.stat().st_size if self.log.exists() else 0
-        file_number = self.log.stat().st_ino if self.log.exists() else 0
+        file_number, offset = self.since or end_of(self.log)
         total, errors, rest = 0, 0, b""
         until = time.monotonic() + self.seconds
         while time.monotonic() < until:
@@ -98,6 +98,14 @@ class Bake:
             "\n".join(["the last of them:", *self.shown]) if self.shown else "",
             hint="the release before serves again; fix it, commit and deploy again",
         )
+
+
+def end_of(log: Path) -> tuple[int, int]:
+    """The number of a log's file, and its bytes; (0, 0) where there is none."""
+    if not log.exists():
+        return 0, 0
+    found = log.stat()
+    return found.st_ino, found.st_size
 
 
 def is_marked(site: str, directory: Path = Path("/etc/caddy")) -> bool:

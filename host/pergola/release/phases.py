@@ -16,7 +16,7 @@ from pathlib import Path
 from pergola.apps import Colour
 from pergola.errors import PergolaError
 from pergola.release import bytecode
-from pergola.release.bake import Bake, is_marked
+from pergola.release.bake import Bake, end_of, is_marked
 from pergola.release.build import Build
 from pergola.release.migrations import Migration, unfinished_indexes
 from pergola.release.releases import other
@@ -102,6 +102,8 @@ def switch(work: Work) -> None:
     work.releases.publish_assets(work.release)
     new.install()
     work.progress.switched = True
+    # The first answers count in the bake as well, which begins when all processes run.
+    work.progress.logged = end_of(Path(work.settings.access_log))
     work.keep()
     work.slots.switch(work.new_colour)
     new.start(new.names(overlap=True))
@@ -133,6 +135,7 @@ def bake(work: Work) -> None:
         settings.bake_seconds,
         settings.bake_error_percent,
         manifest.workers if told else 0,
+        since=work.progress.logged,
     ).watch()
     work.keep()
 

@@ -16,7 +16,7 @@ class Progress:
     `from_`: what was live before; None: nothing. `colour`: the slot that was live then. `schema`:
     the database's revision before, and as it was last seen. `current`: whether that slot runs as
     its files are now, so that there is nothing to do for the release in it; None: not looked at
-    yet. `began`: seconds since 1970.
+    yet. `began`: seconds since 1970. `logged`: where the access log ended at the switch.
     """
 
     release: str
@@ -29,6 +29,7 @@ class Progress:
     current: bool | None = None
     migrated: bool = False
     switched: bool = False
+    logged: tuple[int, int] | None = None
     baked: dict[str, int] | None = None
     left_out: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

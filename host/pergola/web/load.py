@@ -26,6 +26,8 @@ ABOUT_THE_NEXT = "60-pergola-leaving.conf"
 # Trust in certificate authorities is read at the start only.
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 STARTED, LOADED = Path("/run/caddy/started"), Path("/run/caddy/loaded")
+# What the kernel does with connections while Caddy reloads; systemd sets it at every boot.
+SYSCTL, SYSCTL_FILE = "/usr/lib/systemd/systemd-sysctl", Path("/etc/sysctl.d/60-pergola-caddy.conf")
 # A reload that Caddy refuses never ends with its versions up to 2.11 and systemd 253 to 257.
 RELOAD_SECONDS = 60
 Stale = Literal["restart", "reload", "reread", ""]
@@ -105,6 +107,7 @@ def take(needed: Stale) -> None:
     """Restart, reload or reread."""
     if not needed:
         return
+    attempt(SYSCTL, SYSCTL_FILE)
     systemctl("daemon-reload")
     if needed == "restart":
         systemctl("enable", UNIT)
