@@ -308,6 +308,24 @@ def test_pointers_to_large_files_are_refused_unless_the_build_replaces_them(tmp_
     assert release(tmp_path, app, "--build", "rm big")["warnings"] == []
 
 
+@pytest.mark.parametrize("version", ["HEAD", "working-tree"])
+def test_pointers_to_large_files_are_refused_before_anything_is_made(tmp_path, app, version):
+    (app / "web").mkdir()
+    (app / "web" / "a: b.bin").write_text("version https://git-lfs.github.com/spec/v1\n")
+    commit(
+        app,
+        told="see\nversion https://git-lfs.github.com/spec/v1\n",
+        web__uv_dot_lock="version = 1\n",
+        web__pyproject_dot_toml="[project]\n",
+    )
+    planned = ["--plan", "--version", version]
+    assert "pointers, not their content: web/a: b.bin." in refusal(tmp_path, app, *planned)
+    assert "content: a: b.bin." in refusal(tmp_path, app, *planned, "--subdirectory=web")
+    assert release(tmp_path, app, *planned, "--build=true")["commit"]
+    commit(app, _dot_gitattributes="*.bin export-ignore\n")
+    assert release(tmp_path, app, *planned)["commit"]
+
+
 def test_two_runs_at_once_make_one_archive(tmp_path, app):
     log = tmp_path / "log"
     argv = [*SOURCE, "--app", "web", "--source", app, "--config-digest", DIGEST]

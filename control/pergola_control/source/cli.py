@@ -37,7 +37,8 @@ def release_of(settings: Settings, plan: bool, server: str = "") -> dict[str, ob
     with locked(settings.room):
         release, warnings = resolved(settings)
         form = form_of(release, settings)
-        if not settings.build:  # else it may make them
+        if not settings.build:  # else it may make or fetch them
+            release.refuse_pointers()
             static = named_path(release.directory, settings.static_dir)
             refuse_without_static(static, release.has_directory(static))
         result: dict[str, object] = {

@@ -1,8 +1,10 @@
 """One commit of a repository, with its submodules."""
 
+import os
 import posixpath
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +13,10 @@ from typing import IO
 from pergola_control.git import file_of, git, git_raw
 from pergola_control.programs import some, text
 from pergola_control.refusal import RefusalError
+from pergola_control.source.files import LFS_POINTER, refuse_pointers
 
 LINK = "120000"
+LFS_LOOKED_AT = 200  # of a repository with many large files the first are enough
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,29 @@ class Commit:
         """The paths of its files that are no links."""
         return {path for path, mode in self.listed.items() if mode != LINK}
 
+    def refuse_pointers(self) -> None:
+        """Refuse what is only a pointer of Git LFS, if an archive of the commit would hold it."""
+        words = f"^{LFS_POINTER.decode()}"
+        tree = f"{self.commit}:{self.subdirectory}"
+        done = git_raw(self.repository, "grep", "--files-with-matches", "-z", "-e", words, tree)
+        named = [line.removeprefix(f"{tree}") for line in os.fsdecode(done.stdout).split("\0")]
+        paths = [posixpath.join(self.subdirectory, line.lstrip(":/")) for line in named if line]
+        if paths:
+            with tempfile.TemporaryDirectory(prefix="pergola-") as target:
+                self.extract(Path(target), paths[:LFS_LOOKED_AT])
+                refuse_pointers(Path(target))
+        for _, submodule in self.inside:
+            submodule.refuse_pointers()
+
     def copy_to(self, target: Path) -> None:
         """Extract the commit's files into an empty directory."""
+        self.extract(target, [self.subdirectory] if self.subdirectory else [])
+        for path, submodule in self.inside:
+            (target / path).mkdir(parents=True, exist_ok=True)
+            submodule.copy_to(target / path)
+
+    def extract(self, target: Path, paths: Sequence[str]) -> None:
+        """Extract some paths, by the repository's top, or all, as git archives them."""
         with tempfile.TemporaryFile() as stream:
             done = git_raw(
                 self.repository,
@@ -74,7 +99,7 @@ class Commit:
                 "--format=tar",
                 # Of the commit, not of a directory's tree: .gitattributes above that count as well.
                 self.commit,
-                *(("--", f":(literal){self.subdirectory}") if self.subdirectory else ()),
+                *("--", *(f":(literal){path}" for path in paths)),
                 stdout=stream,
             )
             if done.returncode:
@@ -85,9 +110,6 @@ class Commit:
                 )
             stream.seek(0)
             extract(stream, target, self.subdirectory)
-        for path, submodule in self.inside:
-            (target / path).mkdir(parents=True, exist_ok=True)
-            submodule.copy_to(target / path)
 
     def warnings(self) -> list[str]:
         """What the commit names but an archive of it does not hold."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from pergola_control.git import git, git_raw
 from pergola_control.programs import some
 from pergola_control.refusal import RefusalError
-from pergola_control.source.files import all_paths, plain_paths, tree_digest
+from pergola_control.source.files import all_paths, plain_paths, refuse_pointers, tree_digest
 from pergola_control.source.places import place_of
 from pergola_control.source.settings import Settings
 from pergola_control.source.submodules import not_brought, staged
@@ -65,6 +65,11 @@ class Tree:
     def plain(self) -> set[str]:
         """The paths of its files that are no links."""
         return {path for path in self.paths if not (self.root / path).is_symlink()}
+
+    def refuse_pointers(self) -> None:
+        """Refuse what is only a pointer of Git LFS."""
+        with contextlib.suppress(FileNotFoundError):  # they change: copying them tells
+            refuse_pointers(self.root, self.paths)
 
     def copy_to(self, target: Path) -> None:
         """Copy the files into an empty directory; a refusal if they changed meanwhile."""

@@ -108,9 +108,11 @@ def is_pointer(path: Path) -> bool:
         return file.read(len(LFS_POINTER)) == LFS_POINTER
 
 
-def refuse_pointers(root: Path) -> None:
-    """Refuse files that are only pointers to large files."""
-    found = [path.relative_to(root).as_posix() for path in walk(root) if is_pointer(path)]
+def refuse_pointers(root: Path, paths: Sequence[str] | None = None) -> None:
+    """Refuse files below a directory, or some of them, that are only pointers to large files."""
+    if paths is None:
+        paths = [path.relative_to(root).as_posix() for path in walk(root)]
+    found = [path for path in paths if is_pointer(root / path)]
     if found:
         raise pointers_only(sorted(found))
 

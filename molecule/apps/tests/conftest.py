@@ -27,7 +27,6 @@ BASE = {
     "app_health_path": "/",
     "app_certificates": "internal",
     "app_workers": 1,
-    "app_has_database": False,
     "app_drain_seconds": 5,
 }
 REQUESTS = [Request("GET", "/db"), Request("POST", "/echo", body=b'{"a body": "whole"}')]
@@ -69,7 +68,9 @@ class App:
 
     def __init__(self, name: str, repository: Repository, folder: Path, settings: dict) -> None:
         self.name, self.repository, self.settings = name, repository, settings
-        self.inventory = described(folder, {"app": ["web1"], "db": ["web1"]}, settings)
+        # What has no database is in the group `app` alone.
+        groups = ["app", "db"] if "app_database_connections" in settings else ["app"]
+        self.inventory = described(folder, {group: ["web1"] for group in groups}, settings)
         self.site = Site(settings["app_domain"], address("web1"))
 
     def update(self) -> None:

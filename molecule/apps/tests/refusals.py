@@ -28,6 +28,7 @@ LISTED = {"main.py": STARLETTE, "requirements.txt": "starlette==1.0\n"}
 def without_its_submodule(path: Path) -> None:
     """A submodule that was never fetched into this clone."""
     (path / ".gitmodules").write_text('[submodule "words"]\n\tpath = words\n\turl = ../none\n')
+    (path / "words").mkdir()
     entry = ["--cacheinfo", "160000,0123456789012345678901234567890123456789,words"]
     subprocess.run(["git", "update-index", "--add", *entry], cwd=path, check=True)
 

@@ -137,7 +137,7 @@ def submodule(path: Path) -> None:
 
 
 APPLICATIONS = Path(__file__).parents[1] / "applications"
-DATABASE = {"app_has_database": True, "app_database_connections": 5}
+DATABASE = {"app_database_connections": 5}
 
 
 def application(name: str, *dependencies: str) -> dict[str, str]:

@@ -19,11 +19,7 @@ from shapes import SOURCES, Shape
 from testinfra.host import Host
 
 SHAPES = (*SOURCES, *SERVERS, *VALUES)
-# All that a deploy could have changed; the probe's own records go on.
-ALL = (
-    "find /etc /srv /var/lib/pergola -xdev -path /srv/probe -prune -o "
-    "-printf '%p %y %m %u %g %s %T@ %l\\n' | sort"
-)
+ALL = "find /etc /srv -xdev -printf '%p %y %m %u %g %s %T@ %l\\n' | sort"
 
 
 def comes_and_goes(one: App, shape: Shape, run: Callable[..., str], totals: Totals) -> None:
