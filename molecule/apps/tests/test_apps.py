@@ -65,9 +65,10 @@ def test_packages_that_want_a_password_are_fetched_and_nobody_reads_it(
     home.mkdir()
     shape = company.shape()
     comes_and_goes(app(shape, company.environment(home)), shape, run, totals)
-    secret = f"grep -rlIF -e {PASSWORD!r} /srv /etc /run /var/log /var/lib 2>/dev/null || true"
+    word = f"{PASSWORD[:-1]}[{PASSWORD[-1]}]"  # sudo logs these commands
+    secret = f"grep -rlI -e {word!r} /srv /etc /run /var/log /var/lib 2>/dev/null || true"
     assert web1.check_output(secret) == ""
-    assert web1.run(f"journalctl --no-pager | grep -F {PASSWORD!r}").stdout == ""
+    assert web1.run(f"journalctl --no-pager --grep={word!r} --quiet").stdout == ""
 
 
 @pytest.fixture

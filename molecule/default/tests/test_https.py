@@ -4,6 +4,7 @@ import json
 import secrets
 import socket
 import ssl
+import subprocess
 import time
 
 import pytest
@@ -72,9 +73,18 @@ def handshake(site, trust, name):
     return trust.wrap_socket(socket.create_connection((site.server, 443), 10), server_hostname=name)
 
 
-def post(site, body):
-    with site.client() as client:
+def post(site, body, http2=True):
+    with site.client(http2=http2) as client:
         return client.post("/", content=body)
+
+
+def told_as_too_large(site, path, size, version):
+    """The status that curl gets: by HTTP/2 httpx does not hear what comes while it sends."""
+    argv = ["curl", "--silent", f"--http{version}", f"--resolve={site.name}:443:{site.server}"]
+    argv += [f"--cacert={scenario.AUTHORITY}", "--output=/dev/null", "--write-out=%{http_code}"]
+    url = f"https://{site.name}{path}"
+    done = subprocess.run([*argv, "--data-binary=@-", url], input=bytes(size), capture_output=True)
+    return done.stdout.decode()
 
 
 def names(certificate):
@@ -225,16 +235,14 @@ class TestWhatReachesTheApplication:
         assert post(site, bytes(9_000_000)).status_code == 200
 
     def test_a_body_over_the_limit_is_refused(self, site):
-        assert post(site, bytes(10_100_000)).status_code == 413
+        assert post(site, bytes(10_100_000), http2=False).status_code == 413
 
-    @pytest.mark.parametrize("http2", [True, False], ids=["HTTP/2", "HTTP/1.1"])
+    @pytest.mark.parametrize("version", ["2", "1.1"])
     def test_a_body_that_says_it_is_too_large_never_reaches_the_application(
-        self, host, site, http2
+        self, host, site, version
     ):
         marker = secrets.token_hex(8)
-        with site.client(http2=http2) as client:
-            answer = client.post(f"/{marker}", content=bytes(10_000_001))
-        assert answer.status_code == 413
+        assert told_as_too_large(site, f"/{marker}", 10_000_001, version) == "413"
         (line,) = log_lines(host, marker)
         assert "X-Served-By" not in line["resp_headers"]
 
