@@ -127,6 +127,22 @@ def test_a_lock_of_uvs_is_installed_first_without_what_has_to_be_built(shop):
     ]  # fmt: skip
 
 
+def test_a_lock_is_compared_as_it_was_made(shop):
+    (shop.code / "uv.lock").write_text(
+        'version = 1\n\n[options]\nprerelease-mode = "allow"\nexclude-newer = "0001-01-01T00:00:00Z"'
+        '\nexclude-newer-span = "P7D"\n\n[[package]]\nname = "a"\n'
+    )
+    told = shop.ends()
+    packages.Packages(shop, Ordered(installer="uv-lock")).build()
+    assert told[0][2]["UV_PRERELEASE"] == "allow"
+    assert told[0][2]["UV_EXCLUDE_NEWER"] == "P7D"
+
+
+@pytest.mark.parametrize("lock", ["", "[options\n", "version = 1\n[[package]]\nname = 'a'\n"])
+def test_a_lock_that_says_nothing_of_it_adds_nothing(lock):
+    assert packages.made_with(lock) == {}
+
+
 @pytest.mark.parametrize(("built", "with_cache"), [("docopt", True), ("uvicorn", False)])
 def test_a_lock_without_a_server_gets_pergolas_own_beside_its_packages(shop, built, with_cache):
     """With the cache, unless its own may still come: then with none in reach."""

@@ -29,6 +29,16 @@ NEEDS_BUILD = re.compile(
     r"|Distribution `([\w.-]+?)(?:==[^`]*| @[^`]*)?` can't be installed"
 )
 
+# What uv.lock says that it was made with. It may come from a developer's own configuration of uv;
+# without it the server's uv would find the lock out of date. A span beats the moment beside it.
+MADE_WITH = {
+    "resolution-mode": "UV_RESOLUTION",
+    "prerelease-mode": "UV_PRERELEASE",
+    "fork-strategy": "UV_FORK_STRATEGY",
+    "exclude-newer": "UV_EXCLUDE_NEWER",
+    "exclude-newer-span": "UV_EXCLUDE_NEWER",
+}
+
 
 @dataclass(frozen=True)
 class Access:
@@ -168,8 +178,10 @@ class Packages:
         run, what = self.shop.run, f"install what {self.lock} says"
         variables = {**self.access.variables, **self.version}
         if self.is_uvs:
+            listed = tree.read_text(self.code, *self.lock.split("/")) or ""
+            same = {"UV_PROJECT_ENVIRONMENT": str(self.venv), **made_with(listed)}
             if self.version:  # it must reach no package but the release's own
-                venv = {"UV_PROJECT_ENVIRONMENT": str(self.venv), **self.access.variables}
+                venv = {**same, **self.access.variables}
                 others = [*self.sync, "--locked", "--no-install-local"]
                 run(others, what, directory=self.app, environment=venv)
             # Not editable and in a directory of its own: uv would take stale code otherwise.
@@ -177,7 +189,7 @@ class Packages:
                 [*self.sync, "--locked"],
                 what,
                 directory=self.app,
-                environment={"UV_PROJECT_ENVIRONMENT": str(self.venv), **variables},
+                environment={**same, **variables},
             )
             return
         target = ["--python", self.venv]
@@ -188,6 +200,18 @@ class Packages:
             install = [self.uv, "pip", "install", *target, "--no-deps", *self.own_options, "."]
             what = "install the project itself"
             run(install, what, directory=self.app, environment=variables)
+
+
+def made_with(lock: str) -> dict[str, str]:
+    """The variables by which uv makes a uv.lock as it was made."""
+    import tomllib  # few calls need it
+
+    head, _, _ = lock.partition("\n[[package]]")
+    try:
+        options = tomllib.loads(head).get("options", {})
+    except tomllib.TOMLDecodeError:  # uv says what is wrong with it
+        return {}
+    return {variable: str(options[key]) for key, variable in MADE_WITH.items() if key in options}
 
 
 def requirements_without(text: str, without: Collection[str]) -> str:
