@@ -130,7 +130,8 @@ def test_a_lock_of_uvs_is_installed_first_without_what_has_to_be_built(shop):
 def test_a_lock_is_compared_as_it_was_made(shop):
     (shop.code / "uv.lock").write_text(
         'version = 1\n\n[options]\nprerelease-mode = "allow"\n'
-        'exclude-newer = "0001-01-01T00:00:00Z"\nexclude-newer-span = "P7D"\n\n[[package]]\nname = "a"\n'
+        'exclude-newer = "0001-01-01T00:00:00Z"\nexclude-newer-span = "P7D"\n'
+        '\n[[package]]\nname = "a"\n'
     )
     told = shop.ends()
     packages.Packages(shop, Ordered(installer="uv-lock")).build()
