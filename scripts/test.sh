@@ -118,7 +118,7 @@ case "${*:-quick}" in
   quick) set -- default unit sample-app lint ;;
   ci | all)
     [ "$1" = all ] && all=yes || all=
-    set -- releases-others backup default releases-dying
+    set -- releases-others backup apps default releases-dying
     # Both releases of the distribution are seen; on Debian also a server that an earlier Pergola made.
     grep -qx 'ID=debian' /etc/os-release && set -- "$@" versions ${all:+ubuntu-like next}
     set -- "$@" "default-$other" ${all:+upgrade brownfield bench} monitoring postgresql unit sample-app lint

@@ -114,6 +114,8 @@ class Build:
             **ordered.secrets,
             "PERGOLA_RELEASE": ordered.id,
             "PERGOLA_COMMIT": ordered.commit,
+            # An application reads the list of hashed names there, such as Django's manifest.
+            "PERGOLA_ASSETS": str(self.releases.path(ordered.id) / "assets"),
             "PERGOLA_DIRECTORY": ordered.directory,
             "PERGOLA_DOMAIN": ordered.domain,
             "PERGOLA_HEALTH_PATH": ordered.health_path,

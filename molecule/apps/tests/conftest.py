@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+BIN = Path(sys.executable).parent
+os.environ["PATH"] = f"{BIN}:{os.environ['PATH']}"  # Pergola's own uv
 sys.path[:0] = [str(PROJECT / "molecule/shared"), str(PROJECT / "control")]
 pytest_plugins = ["fixtures_of_web1"]
 
@@ -21,7 +23,6 @@ from pergola_control.source import exports  # noqa: E402
 from scenario import RUN, Playbooks, Repository, Server, Site, address, described, loading, said  # noqa: E402
 from shapes import DAY  # noqa: E402
 
-BIN = Path(sys.executable).parent
 # What all of them have: nobody would wait for the drain of somebody else's test.
 BASE = {
     "app_health_path": "/",
@@ -52,7 +53,6 @@ def made(
             python = exports.installed(TOOLS[words[0]], RUN / "tools")
             words[:1] = [str(python), "-m", words[0]]
         env = {**os.environ, "UV_EXCLUDE_NEWER": DAY, **(environment or {})}
-        env["PATH"] = f"{BIN}:{env['PATH']}"
         done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     if prepare:

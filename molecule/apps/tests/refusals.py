@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shapes import BARE, STARLETTE, UV_LOCK, project
+from shapes import BARE, OTHERS, STARLETTE, UV_LOCK, project, with_hashes
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,12 @@ REFUSALS = (
     Refusal(
         "a lock of Poetry that is older than the project",
         {
-            "pyproject.toml": "[tool.poetry]\npackage-mode = false\n[tool.poetry.dependencies]\n"
-            'python = ">=3.11"\n',
-            "later.toml": "[tool.poetry]\npackage-mode = false\n[tool.poetry.dependencies]\n"
-            'python = ">=3.11"\nidna = "*"\n',
+            **OTHERS["poetry"],
+            "pyproject.toml": OTHERS["poetry"]["pyproject.toml"].replace("^3.1", "^3.2"),
             "main.py": BARE,
         },
         ["run `poetry lock"],
-        ("poetry lock --quiet", "mv later.toml pyproject.toml"),
+        prepare=with_hashes,
     ),
     Refusal("setup.py alone", {"setup.py": "", "main.py": BARE}, ["uv pip compile setup.py"]),
     Refusal(

@@ -3,8 +3,19 @@
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import yaml
 from shapes import BARE, FASTAPI, STARLETTE, UV_LOCK, Shape, project
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+def documented(page: str) -> dict[str, Any]:
+    """The settings that a page of the documentation shows, but for whose application it is."""
+    shown = yaml.safe_load((DOCS / page).read_text().partition("```yaml\n")[2].partition("```")[0])
+    return {name: shown[name] for name in shown.keys() - {"app_name", "app_domain", "app_source"}}
+
 
 SERVERS = (
     Shape(
@@ -28,7 +39,7 @@ SERVERS = (
             '    return "hello 1"\n\n\napp = Litestar([index])\n',
         },
         UV_LOCK,
-        {"app_asgi": "web:app"},
+        documented("starlette-and-litestar.md"),
     ),
     Shape(
         "granian",
@@ -199,19 +210,13 @@ VALUES = (
         application("django", "django", "psycopg[binary]"),
         UV_LOCK,
         {
-            "app_asgi": "asgi:application",
-            "app_migrate_command": "python manage.py migrate",
-            "app_schema_query": "select max(id)::text from django_migrations",
-            "app_static_url": "/static",
-            "app_static_command": "python manage.py collectstatic --no-input",
-            "app_secrets": {"SECRET_KEY": "not a secret"},
-            "app_environment": {
-                "DB_HOST": "{{ app_database.host }}",
-                "DB_NAME": "{{ app_database.name }}",
-                "DB_USER": "{{ app_database.user }}",
-            },
-            **DATABASE,
+            **documented("django.md"),
+            "vault_secret_key": "not a secret",
         },
-        {"/users": "0 users", "/static/admin/css/base.css": "DJANGO Admin styles"},
+        {
+            "/healthz": "0 users, over https: True",
+            "/static/admin/css/base.css": "DJANGO Admin styles",
+            "/": " /static/admin/css/base.",
+        },
     ),
 )

@@ -4,6 +4,8 @@ Their pages say "hello 1", and "hello 2" after an update. Locks are made while t
 packages that there were on one day.
 """
 
+import re
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +85,53 @@ def package(name: str, *dependencies: str, more: str = "") -> str:
     """A pyproject.toml of a package that uv builds itself."""
     build = '[build-system]\nrequires = ["uv_build>=0.9,<1"]\nbuild-backend = "uv_build"\n'
     return project(name, *dependencies, more=build + more)
+
+
+# What shows that a package of the lock is there.
+IDNA = (
+    f'from importlib.metadata import version\nPAGES = {{"/idna": lambda: version("idna")}}\n{BARE}'
+)
+# Locks as these tools write them, which they need their index's own interface for. The digests are
+# of what stands above them.
+OTHERS = {
+    "poetry": {
+        "pyproject.toml": '[tool.poetry]\nname = "po"\nversion = "0.1.0"\ndescription = ""\n'
+        'readme = "README.md"\nauthors = ["x <x@example.org>"]\n[tool.poetry.dependencies]\n'
+        'python = "^3.11"\nidna = "^3.1"\n[tool.poetry.group.web.dependencies]\n',
+        "poetry.lock": '[[package]]\nname = "idna"\nversion = "3.10"\ndescription = ""\n'
+        'optional = false\npython-versions = ">=3.6"\ngroups = ["main"]\nfiles = [\nFILES]\n'
+        '\n[metadata]\nlock-version = "2.1"\npython-versions = "^3.11"\ncontent-hash = '
+        '"66d1ecb4884941c3599ef5afa6a662126fd2a999046e40c3ffa8cb11a8e9743f"\n',
+    },
+    "pdm": {
+        "pyproject.toml": '[project]\nname = "pd"\nversion = "0.1.0"\n'
+        'requires-python = ">=3.11"\ndependencies = ["idna>=3"]\n'
+        '[dependency-groups]\nweb = ["h11"]\n',
+        "pdm.lock": '[metadata]\ngroups = ["default", "web"]\nstrategy = ["inherit_metadata"]\n'
+        'lock_version = "4.5.0"\ncontent_hash = '
+        '"sha256:0d9f5506293c20bb674b175d1f758493049b2d3b8d923f58a9c2ad8867291c8b"\n'
+        '[[metadata.targets]]\nrequires_python = ">=3.11"\n[[package]]\nname = "idna"\n'
+        'version = "3.10"\nrequires_python = ">=3.6"\nsummary = ""\ngroups = ["default"]\n'
+        "files = [\nFILES]\n",
+    },
+}
+
+
+def with_hashes(path: Path) -> None:
+    """The lock gets the hashes that the index has of its one package."""
+    compiled = subprocess.run(
+        ["uv", "pip", "compile", "-", "--generate-hashes", "--no-header", "--quiet"],
+        input="idna==3.10\n",
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    files = "".join(
+        f'  {{file = "idna-3.10-{number}.whl", hash = "{found}"}},\n'
+        for number, found in enumerate(re.findall(r"sha256:[0-9a-f]{64}", compiled))
+    )
+    for lock in path.glob("*.lock"):
+        lock.write_text(lock.read_text().replace("FILES", files))
 
 
 # -- what they are installed from ------------------------------------------------------------------
@@ -187,31 +236,23 @@ SOURCES = (
     ),
     Shape(
         "poetry",
-        {
-            "pyproject.toml": "[tool.poetry]\npackage-mode = false\n[tool.poetry.dependencies]\n"
-            'python = ">=3.11,<4"\nstarlette = "*"\n',
-            "main.py": STARLETTE,
-        },
-        ("poetry lock --quiet",),
-        {"app_asgi": "main:app"},
+        {**OTHERS["poetry"], "web.py": IDNA},
+        (),
+        {"app_asgi": "web:app"},
+        {"/idna": "3.10"},
+        prepare=with_hashes,
     ),
     Shape(
         "pdm",
-        {
-            "pyproject.toml": project(
-                "web", "starlette", more="[tool.pdm]\ndistribution = false\n"
-            ),
-            "main.py": STARLETTE,
-        },
-        ("pdm lock --quiet",),
-        {"app_asgi": "main:app"},
+        {**OTHERS["pdm"], "web.py": IDNA},
+        (),
+        {"app_asgi": "web:app"},
+        {"/idna": "3.10"},
+        prepare=with_hashes,
     ),
     Shape(
         "pipenv",
-        {
-            "Pipfile": '[packages]\nstarlette = "*"\n',
-            "main.py": STARLETTE,
-        },
+        {"Pipfile": '[packages]\nstarlette = "*"\n', "main.py": STARLETTE},
         ("pipenv lock --quiet",),
         {"app_asgi": "main:app"},
     ),

@@ -2,6 +2,8 @@ import os
 
 SECRET_KEY = os.environ["SECRET_KEY"]
 ALLOWED_HOSTS = [os.environ["PERGOLA_DOMAIN"]]
+CSRF_TRUSTED_ORIGINS = ["https://" + os.environ["PERGOLA_DOMAIN"]]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -10,9 +12,15 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
 ]
-ROOT_URLCONF = "urls"
+ROOT_URLCONF = "shop.urls"
 STATIC_URL = "/static/"
 STATIC_ROOT = os.environ.get("PERGOLA_ASSETS")
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage",
+    },
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {
     "default": {
