@@ -52,7 +52,8 @@ def made(
         if words[0] in TOOLS:
             python = exports.installed(TOOLS[words[0]], RUN / "tools")
             words[:1] = [str(python), "-m", words[0]]
-        env = {**os.environ, "UV_EXCLUDE_NEWER": DAY, **(environment or {})}
+        own = {"UV_EXCLUDE_NEWER": DAY, "WORKON_HOME": str(RUN / "virtualenvs")}
+        env = {**os.environ, **own, **(environment or {})}
         done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     if prepare:
