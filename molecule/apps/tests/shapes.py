@@ -22,7 +22,7 @@ UV_LOCK = ("uv lock --quiet",)
 class Shape:
     """An application: its files, the commands that make its lock, and its settings.
 
-    `shows`: what else its pages say, by path. `tags`: those of its first commit. `prepare` changes
+    `shows`: what else its pages say, by path; `then`: what of it is another after the update. `tags`: those of its first commit. `prepare` changes
     the directory before the first commit.
     """
 
@@ -31,6 +31,7 @@ class Shape:
     lock: Sequence[str] = REQUIREMENTS
     settings: Mapping[str, Any] = field(default_factory=dict)
     shows: Mapping[str, str] = field(default_factory=dict)
+    then: Mapping[str, str] = field(default_factory=dict)
     tags: Sequence[str] = ()
     prepare: Callable[[Path], None] | None = None
 
@@ -270,6 +271,7 @@ SOURCES = (
         UV_LOCK,
         {"app_asgi": "shop.main:app"},
         {"/version": "1.2.3"},
+        {"/version": "1.2.4.dev1"},
         ("v1.2.3",),
     ),
     Shape(
@@ -287,6 +289,7 @@ SOURCES = (
         UV_LOCK,
         {"app_asgi": "shop.main:app"},
         {"/version": "2.0"},
+        {"/version": "2.1.dev1"},
         ("2.0",),
     ),
 )

@@ -7,7 +7,7 @@ that cannot run is refused before anything changes.
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from conftest import BIN, App, Totals
@@ -25,20 +25,20 @@ ALL = "find /etc /srv -xdev -printf '%p %y %m %u %g %s %T@ %l\\n' | sort"
 def comes_and_goes(one: App, shape: Shape, run: Callable[..., str], totals: Totals) -> None:
     """It serves, its next release serves, and after a rollback its first one."""
     run("deploy", one)
-    answers(one, shape, "hello 1")
+    answers(one, "hello 1", shape.shows)
     one.update()
     run("deploy", one)
-    answers(one, shape, "hello 2")
+    answers(one, "hello 2", {**shape.shows, **shape.then})
     assert "changed=0 " in run("deploy", one)
     run("rollback", one)
-    answers(one, shape, "hello 1")
+    answers(one, "hello 1", shape.shows)
     totals.served[one.name] = (one, "hello 1")
 
 
-def answers(one: App, shape: Shape, hello: str) -> None:
+def answers(one: App, hello: str, shows: Mapping[str, str]) -> None:
     """Its pages say what they should, from outside."""
     assert hello in one.site.get("/").text
-    for path, text in shape.shows.items():
+    for path, text in shows.items():
         answer = one.site.get(path)
         assert text in answer.text, (path, answer.status_code, answer.text[:300])
 
