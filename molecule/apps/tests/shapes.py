@@ -22,8 +22,8 @@ UV_LOCK = ("uv lock --quiet",)
 class Shape:
     """An application: its files, the commands that make its lock, and its settings.
 
-    `shows`: what else its pages say, by path; `then`: what of it is another after the update. `tags`: those of its first commit. `prepare` changes
-    the directory before the first commit.
+    `shows`: what else its pages say, by path; `then`: what of it is another after the update.
+    `tags`: those of its first commit. `prepare` changes the directory before the first commit.
     """
 
     name: str
