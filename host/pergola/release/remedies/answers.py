@@ -65,7 +65,7 @@ def wrong_answer(seen: Seen) -> Iterator[str]:
 def ended_by_system(seen: Seen) -> Iterator[str]:
     if "Result=oom-kill" in seen.result:
         yield "Setting: app_memory_max: it took more memory than that, or the server had no more"
-    elif "Result=timeout" in seen.result:
+    elif "Result=timeout" in seen.result and not seen.answer[:1].isdigit():
         yield (
             "Setting: app_start_timeout_seconds: it was still starting when these seconds were "
             "over; if it needs more, raise them"

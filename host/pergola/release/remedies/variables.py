@@ -29,6 +29,12 @@ def missing_variable(seen: Seen) -> Iterator[str]:
             else:
                 yield f"the variable {name} (app_environment, app_secrets): {says}"
     for name in dict.fromkeys(names):
+        if name == "PORT" and seen.manifest.server == "command":
+            yield (
+                "Setting: app_server_command: its program reads PORT itself, so write "
+                f"PORT=$PORT {seen.manifest.server_command.strip()}"
+            )
+            continue
         yield (
             f"Setting: app_environment: the variable {name} is missing; "
             f"app_environment: {{{name}: …}}, or app_secrets if nobody may see it"
