@@ -321,3 +321,15 @@ def test_how_systemd_ended_it_is_told(said, result, says):
     found = said(result=result)
     assert says in found
     assert bool(says) == bool(found)
+
+
+def test_one_that_answers_is_not_still_starting(said):
+    assert said(result="Result=timeout", answer="500 Internal Server Error") == ""
+    assert "still starting" in said(result="Result=timeout", answer="none: it never answered")
+
+
+def test_a_command_that_reads_the_port_itself_is_given_it(said):
+    text = KEY_ERROR.replace("SECRET_KEY", "PORT")
+    found = said(text, server="command", server_command="python web.py\n")
+    assert "write PORT=$PORT python web.py" in found
+    assert "app_environment" in said(text)

@@ -112,7 +112,7 @@ REFUSALS = (
     Refusal(
         "a submodule that was not fetched",
         PLAIN,
-        ["words", "git submodule update --init"],
+        ["words", "submodule update --init --recursive"],
         UV_LOCK,
         prepare=without_its_submodule,
     ),

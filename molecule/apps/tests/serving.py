@@ -93,7 +93,7 @@ SERVERS = (
         {
             "app_asgi": "web:app",
             "app_server": "command",
-            "app_server_command": "python web.py",
+            "app_server_command": "PORT=$PORT python web.py",
         },
     ),
     Shape(
@@ -156,7 +156,7 @@ def application(name: str, *dependencies: str) -> dict[str, str]:
     top = APPLICATIONS / name
     files = [path for path in top.rglob("*.*") if path.is_file() and path.suffix != ".pyc"]
     found = {str(path.relative_to(top)): path.read_text() for path in files}
-    return {"pyproject.toml": project(name, *dependencies), **found}
+    return {"pyproject.toml": project("web", *dependencies), **found}
 
 
 VALUES = (

@@ -66,7 +66,7 @@ async def app(scope, receive, send):
             await receive()
             await send({"type": f"lifespan.{event}.complete"})
         return
-    text = PAGES.get(scope["path"], lambda: "hello 1")()
+    text = globals().get("PAGES", {}).get(scope["path"], lambda: "hello 1")()
     headers = [(b"content-type", b"text/plain; charset=utf-8")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": text.encode()})
@@ -253,8 +253,8 @@ SOURCES = (
     ),
     Shape(
         "pipenv",
-        {"Pipfile": '[packages]\nstarlette = "*"\n', "main.py": STARLETTE},
-        ("pipenv lock --quiet",),
+        {"main.py": STARLETTE},
+        ("pipenv install --quiet starlette",),
         {"app_asgi": "main:app"},
     ),
     Shape(
