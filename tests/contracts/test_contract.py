@@ -54,6 +54,12 @@ def test_every_setting_says_what_it_is_for(role):
             assert text[-1].startswith(f"Example: {name}: "), f"{name} needs an example"
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_no_argument_spec_holds_a_template(role):
+    """Ansible would make something of it where it checks a role's arguments itself."""
+    assert "{{" not in (PROJECT / "roles" / role / "meta/argument_specs.yml").read_text()
+
+
 def words(text):
     return set(re.findall(r"[a-z]{4,}", text.lower()))
 
