@@ -41,6 +41,27 @@ def unit_files(releases, tmp_path, monkeypatch):
     return folder
 
 
+def test_a_slot_may_open_a_port_while_its_release_listens_on_one(releases, tmp_path, monkeypatch):
+    """As the release says it, not today's settings: a rollback may be to another server."""
+    told = []
+    monkeypatch.setattr(slots, "UNITS", tmp_path)
+    monkeypatch.setattr(slots, "systemctl", lambda *words: told.append(words))
+    manifest(releases, "a", server="command", server_command="serve --port $PORT")
+    manifest(releases, "b", server="command", server_command="gunicorn shop")
+    manifest(releases, "c")
+    path = tmp_path / "notes@blue.service.d/50-port.conf"
+    for release, listens, rereads in (
+        ("a", True, 1),
+        ("a", True, 0),
+        ("b", False, 1),
+        ("c", False, 0),
+    ):
+        told.clear()
+        Slots(releases).allow_port("blue", release)
+        assert path.exists() == path.parent.exists() == listens
+        assert told == [("daemon-reload",)] * rereads
+
+
 def test_a_transient_unit_takes_over_the_slots_sandbox(releases, unit_files):
     manifest(releases, "a")
     command = units.transient(releases, "a", ["notes", "cost $5"], "--pipe", PGOPTIONS="-c a=b")

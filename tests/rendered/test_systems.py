@@ -349,15 +349,6 @@ def test_a_site_is_reached_over_its_own_sockets_and_files():
     [
         ({}, []),
         ({"app_listen_ports": [9100]}, ["tcp:9100"]),
-        ({"app_server": "command", "app_server_command": "serve"}, []),
-        (
-            {
-                "app_server": "command",
-                "app_server_command": "s -p ${PORT}",
-                "app_listen_ports": [1],
-            },
-            ["tcp:1", "tcp:32768-60999"],
-        ),
     ],
 )
 def test_a_slot_may_open_the_ports_that_it_is_told_and_no_others(settings, ports):

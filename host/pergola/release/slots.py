@@ -9,8 +9,11 @@ from pergola.records import Line
 from pergola.release.releases import Releases, other, point
 from pergola.release.remedies import remedies
 from pergola.release.remedies.seen import Seen
-from pergola.system import UNITS, disable, enable, journal, persist, reread, show, systemctl
+from pergola.release.servers import kind
+from pergola.system import UNITS, disable, enable, journal, persist, reread, show, systemctl, write
 
+# A server that is told its port ($PORT) is given one of those that the kernel hands out.
+MAY_OPEN_A_PORT = "[Service]\nSocketBindAllow=tcp:32768-60999\n"
 HOW_IT_ENDED = "ExecMainCode,ExecMainStatus,Result"
 
 
@@ -42,6 +45,7 @@ class Slots:
     def start(self, colour: Colour, release: str) -> None:
         """Start a slot on a release; systemd runs the gate and kills what does not pass it."""
         self.stop(colour)
+        self.allow_port(colour, release)
         point(self.app.home / "slots" / colour, self.releases.path(release))
         answer = self.app.run_dir / f"{colour}.answer"
         answer.unlink(missing_ok=True)
@@ -53,6 +57,21 @@ class Slots:
         # At once: systemd starts it again, and forgets.
         result = systemctl("show", f"--property={HOW_IT_ENDED}", unit).stdout
         raise self.refusal(colour, release, time.monotonic() - began, result)
+
+    def allow_port(self, colour: Colour, release: str) -> None:
+        """Let the slot open a port, or no longer: as this release is served, not the last one."""
+        manifest = self.releases.manifest(release)
+        listens = manifest.server == "command" and kind(manifest.server_command) == "port"
+        path = UNITS / f"{self.releases.unit(colour)}.d" / "50-port.conf"
+        if listens == path.exists():
+            return
+        if listens:
+            path.parent.mkdir(exist_ok=True)
+            write(path, MAY_OPEN_A_PORT, 0o644)
+        else:
+            path.unlink()
+            path.parent.rmdir()
+        systemctl("daemon-reload")
 
     def refusal(self, colour: Colour, release: str, seconds: float, result: str) -> PergolaError:
         """Stop a slot that did not become ready; what there is to say of it, what to do first."""
