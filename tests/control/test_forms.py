@@ -382,6 +382,20 @@ def test_a_lock_that_a_merge_has_left_is_refused_by_its_line(repository):
     assert "poetry.lock:2" in repository.refused("app_version")
 
 
+def test_a_tool_of_which_files_were_cleaned_away_is_installed_again(tmp_path, monkeypatch):
+    def run(argv, **options):
+        (options["cwd"] / "venv/bin").mkdir(parents=True, exist_ok=True)
+        (options["cwd"] / "venv/bin/python").touch()
+        return subprocess.CompletedProcess(argv, 0, b"", b"")
+
+    monkeypatch.setattr(exports, "run", run)
+    tool = exports.KNOWN[0]
+    python = exports.installed(tool, tmp_path)
+    python.unlink()
+    assert exports.installed(tool, tmp_path) == python
+    assert python.exists()
+
+
 @pytest.fixture
 def tool(monkeypatch):
     """What a tool says, in the place of the tool."""

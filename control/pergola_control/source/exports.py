@@ -143,6 +143,8 @@ def installed(tool: Tool, cache: Path) -> Path:
                     "let it reach the package index (UV_DEFAULT_INDEX, HTTPS_PROXY), or commit a "
                     "list that needs no such tool: requirements.txt with hashes",
                 )
+        if not python.exists():  # what a cleaner of caches left of it
+            shutil.rmtree(directory, ignore_errors=True)
         with contextlib.suppress(OSError):  # another run was quicker
             venv.rename(directory)
     for other in directory.parent.glob(f"{tool.name}-*"):

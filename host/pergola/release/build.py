@@ -104,6 +104,20 @@ class Build:
             path.mkdir(mode=0o755)
             os.chown(path, builder.pw_uid, builder.pw_gid)
 
+    @property
+    def told(self) -> dict[str, str]:
+        """What an application may read of its release, when it is built as when it runs.
+
+        In PERGOLA_ASSETS is also the list of hashed names, such as Django's manifest.
+        """
+        ordered = self.ordered
+        return {
+            "PERGOLA_RELEASE": ordered.id,
+            "PERGOLA_COMMIT": ordered.commit,
+            "PERGOLA_DOMAIN": ordered.domain,
+            "PERGOLA_ASSETS": str(self.target / "assets"),
+        }
+
     def describe(self) -> None:
         """Write the release's environment, credentials and manifest."""
         ordered = self.ordered
@@ -112,12 +126,8 @@ class Build:
             **{name: told[name] for name in told.keys() - set(ordered.unset)},
             **ordered.environment,
             **ordered.secrets,
-            "PERGOLA_RELEASE": ordered.id,
-            "PERGOLA_COMMIT": ordered.commit,
-            # An application reads the list of hashed names there, such as Django's manifest.
-            "PERGOLA_ASSETS": str(self.releases.path(ordered.id) / "assets"),
+            **self.told,
             "PERGOLA_DIRECTORY": ordered.directory,
-            "PERGOLA_DOMAIN": ordered.domain,
             "PERGOLA_HEALTH_PATH": ordered.health_path,
             **servers.environment(ordered, self.releases.home),
         }
@@ -169,8 +179,7 @@ class Build:
                 environment={
                     **ordered.environment,
                     "PATH": f"{shop.venv / 'bin'}:/usr/bin:/bin",
-                    "PERGOLA_RELEASE": ordered.id,
-                    "PERGOLA_ASSETS": str(shop.assets),
+                    **self.told,
                 },
             )
 

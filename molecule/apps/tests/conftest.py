@@ -53,7 +53,8 @@ def made(
             python = exports.installed(TOOLS[words[0]], RUN / "tools")
             words[:1] = [str(python), "-m", words[0]]
         own = {"UV_EXCLUDE_NEWER": DAY, "WORKON_HOME": str(RUN / "virtualenvs")}
-        env = {**os.environ, **own, **(environment or {})}
+        given = {**os.environ, **own, **(environment or {})}
+        env = {name: value for name, value in given.items() if value}
         done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     if prepare:

@@ -98,7 +98,7 @@ class Company:
         (home / ".netrc").chmod(0o600)
         return {
             "HOME": str(home),
-            "UV_EXCLUDE_NEWER": "2100-01-01",
+            "UV_EXCLUDE_NEWER": "",  # the index does not say when its packages came
             "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache/uv")),
             "UV_INDEX_COMPANY_USERNAME": NAME,
             "UV_INDEX_COMPANY_PASSWORD": PASSWORD,
