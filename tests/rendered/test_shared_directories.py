@@ -19,6 +19,9 @@ SHARED = ["data", {"path": "media/", "public": "/media"}]
 APP, CADDY, OTHER = "daemon", "bin", "nobody"
 
 
+RULE = "app_shared_directories | shared_wrong(app_static_url)"
+
+
 def host(*shared, **settings):
     return Host(SYSTEMS["noble"], app_shared_directories=list(shared), **settings)
 
@@ -34,7 +37,7 @@ def host(*shared, **settings):
     ],
 )
 def test_directories_of_the_application_are_taken(shared):
-    assert host(*shared, app_static_url="/static").broken() == ""
+    assert host(*shared, app_static_url="/static")(RULE) == []
 
 
 @pytest.mark.parametrize(
@@ -65,9 +68,14 @@ def test_directories_of_the_application_are_taken(shared):
     ],
 )
 def test_what_cannot_stay_is_refused_by_the_settings_name(shared, says):
-    told = host(*shared, app_static_url="/static").broken()
-    assert told.startswith("app_shared_directories: ")
-    assert says in told
+    told = host(*shared, app_static_url="/static")(RULE)
+    assert all(one.startswith("app_shared_directories: ") for one in told)
+    assert any(says in one for one in told)
+
+
+def test_it_is_refused_with_all_other_settings_that_are_wrong():
+    assert host("/srv/media").broken().startswith("app_shared_directories: '/srv/media' must be")
+    assert host(*SHARED).broken() == ""
 
 
 def test_the_release_has_the_paths_and_the_program_on_the_server_what_is_public():
