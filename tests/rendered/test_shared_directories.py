@@ -167,6 +167,14 @@ def test_only_the_application_writes_and_caddy_reads_what_is_public(made):
             assert not done(OTHER, "cat", str(top / place))
         assert not done(APP, "touch", str(top / "new")), "what is above them is root's"
         made(*SHARED)  # the next deploy takes nothing away
+    moved = top / "media/moved"
+    for folder in ("data", "media"):
+        script = f"umask 077; mktemp -p {top / folder} made.XXXX | xargs -I% mv % {moved}"
+        assert done(APP, "sh", "-c", script)
+        assert not done(CADDY, "cat", str(moved))
+        assert done(APP, "chmod", "644", str(moved))
+        assert done(CADDY, "cat", str(moved))
+        assert not done(OTHER, "cat", str(moved))
     made("data", "media")
     assert not done(CADDY, "cat", str(top / "media/2026/a")), "not public any more"
     assert done(APP, "cat", str(top / "media/2026/a"))
