@@ -519,6 +519,21 @@ def test_no_name_leads_out_of_a_public_directory(media):
 
 
 @needs_caddy
+def test_a_public_directory_below_the_static_files_is_its_own_and_behind_the_same_password(served):
+    shared = [{"path": "static/uploads", "public": "/static/uploads"}]
+    site = served(
+        app_shared_directories=shared, app_static_url="/static", app_basic_auth={"team": "word"}
+    )
+    for place in ("assets", "public/static/uploads"):
+        (site.top / "srv/notes" / place).mkdir(parents=True)
+        (site.top / "srv/notes" / place / "a.txt").write_text(place)
+    for path, place in (("/static/a.txt", "assets"), ("/static/uploads/a.txt", "public")):
+        assert site.ask(path).status == 401
+        answer = site.ask(path, Authorization="Basic dGVhbTp3b3Jk")
+        assert answer.read().decode().startswith(place)
+
+
+@needs_caddy
 def test_lines_of_the_users_own_are_in_force(served):
     site = served(app_caddy_extra="header X-Own yes\nhandle /extra {\n\trespond extra\n}\n")
     assert site.ask("/").headers["X-Own"] == "yes"
