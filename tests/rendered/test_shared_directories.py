@@ -99,6 +99,12 @@ def test_all_of_them_can_be_written_and_not_executed(shared):
     assert {"-/srv/notes/shared", "/mnt/x", "/var/tmp", "/var/lib/notes"} <= set(denied.split())
 
 
+def test_no_fifo_is_made_where_caddy_would_wait_in_it():
+    denied = "SystemCallFilter=~mknod mknodat\n"
+    assert denied in host(*SHARED).file("app", "@.service.j2")
+    assert denied not in host("media").file("app", "@.service.j2")
+
+
 def test_what_is_uploaded_waits_on_the_disk_in_a_directory_of_its_own():
     unit = host().file("app", "@.service.j2")
     assert "TMPDIR=/var/tmp" in lines(unit, "Environment")[0].split()

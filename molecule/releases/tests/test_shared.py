@@ -96,6 +96,7 @@ def test_workers_schedules_and_migrations_write_there_too(inside, web1):
 
 
 def test_nothing_beside_them_can_be_written_and_nothing_in_them_executed(inside):
+    assert inside("mkfifo media/pipe 2>/dev/null || echo refused") == "refused"
     for path in (".", "..", HOME, f"{HOME}/shared", f"{HOME}/public/media"):
         assert inside(f"touch {path}/x 2>/dev/null || echo refused") == "refused"
     script = "cp /usr/bin/true data/true; chmod 700 data/true; data/true 2>/dev/null || echo no"
@@ -114,6 +115,7 @@ def test_visitors_see_what_is_public_and_no_link_leads_them_out(inside, site, we
     assert site.get("/media/a.png", headers={"Range": "bytes=0-2"}).text == "pic"
     page = site.get("/media/a.html")
     assert page.headers["Content-Disposition"] == "attachment"
+    assert page.headers["Content-Type"] == "application/octet-stream"
     assert page.headers["Content-Security-Policy"].startswith("sandbox;")
     for target in ("/etc/caddy/Caddyfile", "/var/lib/caddy", f"{HOME}/shared/data/a.png", "a.png"):
         inside(f"ln -sfn {target} media/link.png")
