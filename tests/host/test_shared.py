@@ -150,6 +150,9 @@ def host(tmp_path, monkeypatch):
 
     monkeypatch.setattr(directories, "UNITS", found.units)
     monkeypatch.setattr(directories, "systemctl", systemctl)
+    monkeypatch.setattr(
+        directories, "run", lambda *words, stdin: found.done.append(stdin.split()[1])
+    )
     monkeypatch.setattr(directories, "journal", lambda _: "mount: unknown option")
     for name in ("enable", "disable"):
         monkeypatch.setattr(
@@ -170,7 +173,12 @@ def test_what_is_public_is_mounted_and_nothing_else(host):
     options = text.partition("Options=")[2].split()[0].split(",")
     assert {"ro", "nosymfollow", "noexec"} <= {*options}
     assert made == [f"mount {unit.name}", "media for visitors"]
-    assert host.done == ["daemon-reload", f"enable {unit.name}", f"restart {unit.name}"]
+    assert host.done == [
+        "daemon-reload",
+        f"{host.home}/shared/media",  # Caddy may read what is there
+        f"enable {unit.name}",
+        f"restart {unit.name}",
+    ]
     assert directories.show(host.home, listed) == []
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from test_systems import SYSTEMS, Host
 
-from pergola.app.directories import Directory  # isort: skip - test_systems finds it
+from pergola.app import directories  # isort: skip - test_systems finds it
+from pergola.app.directories import Directory  # isort: skip
 from pergola.app.order import ORDER  # isort: skip
 
 SHARED = ["data", {"path": "media/", "public": "/media"}]
@@ -184,3 +185,21 @@ def test_only_the_application_writes_and_caddy_reads_what_is_public(made):
     made("data", "media")
     assert not done(CADDY, "cat", str(top / "media/2026/a")), "not public any more"
     assert done(APP, "cat", str(top / "media/2026/a"))
+
+
+def test_caddy_may_read_what_was_there_before_it_was_public(made, monkeypatch):
+    top = made("media")
+    assert done(APP, "sh", "-c", f"mkdir {top}/media/a && echo one >{top}/media/a/b")
+    (top / "secret").write_text("secret")
+    (top / "secret").chmod(0o600)
+    (top / "media/link").symlink_to(top / "secret")
+    made(*SHARED)
+    assert not done(CADDY, "cat", str(top / "media/a/b"))
+    monkeypatch.setattr(directories, "CADDY", CADDY)
+    directories.let_in(top / "media")
+    assert done(CADDY, "cat", str(top / "media/a/b"))
+    assert done(APP, "sh", "-c", f"echo two >{top}/media/a/c")
+    assert done(CADDY, "cat", str(top / "media/a/c"))
+    for path in ("secret", "media/link"):
+        assert not done(CADDY, "cat", str(top / path))
+    assert not done(OTHER, "cat", str(top / "media/a/b"))

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pergola.errors import PergolaError
-from pergola.system import UNITS, disable, enable, journal, systemctl, write
+from pergola.system import UNITS, disable, enable, journal, run, systemctl, write
+
+CADDY = "caddy"  # its account
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ def show(home: Path, directories: Iterable[Directory]) -> list[str]:
         systemctl("daemon-reload")
     for name, path in sorted(units.items()):
         if not is_shown(home, path):
+            let_in(home / "shared" / path)
             enable(name)
             mount(name)
             changed.append(f"{path} for visitors")
@@ -89,6 +92,16 @@ def is_shown(home: Path, path: str) -> bool:
         where = places(home, path)
         return where["what"].samefile(where["where"])
     return False
+
+
+def let_in(path: Path) -> None:
+    """Let Caddy read what is there: from before it was public, or brought back from elsewhere.
+
+    What comes later it may read by the directory's own line in tmpfiles' file. That program follows
+    no link that the application could make meanwhile.
+    """
+    rights = f"user:{CADDY}:rx"
+    run("systemd-tmpfiles", "--create", "-", stdin=f"A+ {path} - - - - {rights},default:{rights}\n")
 
 
 def mount(unit: str) -> None:
