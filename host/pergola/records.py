@@ -64,7 +64,7 @@ class Manifest:
     made of a lock that knows nothing of what builds the project.
     `health_status`: the answers that count as ready, such as 200 or 2xx. `server`: uvicorn,
     granian, hypercorn or command. `own_server`: Pergola's Uvicorn with its version, where the
-    application's lock has none.
+    application's lock has none. `shared_directories`: those that stay, from the application's own.
     """
 
     id: str = ""
@@ -103,6 +103,7 @@ class Manifest:
     server_command: str = ""
     server_options: list[str] = field(default_factory=list)
     own_server: str = ""
+    shared_directories: list[str] = field(default_factory=list)
 
     @property
     def lock_path(self) -> str:

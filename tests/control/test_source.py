@@ -432,3 +432,36 @@ def test_a_commit_that_was_looked_for_before_is_not_fetched_again(tmp_path, app)
     assert release(tmp_path, address, "--version", "main")["commit"] == later
     tree = release(tmp_path, app, "--version", "working-tree", "--commit", "tree-0123")
     assert tree["commit"] != "tree-0123"
+
+
+def test_a_directory_that_stays_may_have_files_but_none_in_its_way(tmp_path, app):
+    commit(app, media__logo_dot_png="1", data="", var__x_dot_py="1")
+    (app / "link").symlink_to("media")
+    commit(app)
+    for words in ((), ("--plan",)):
+        release(tmp_path, app, "--shared", "media,new/uploads", *words)
+        for path, says in (
+            ("data", "data is a file or a link in the repository, and data is to be a directory"),
+            ("data/a", "data is a file or a link in the repository, and data/a is to be"),
+            ("link", "link is a file or a link"),
+            ("link/a", "link is a file or a link"),
+            ("var", "var holds code, which is part of each release: var/x.py."),
+        ):
+            said = refusal(tmp_path, app, "--shared", f"media,{path}", *words)
+            assert says in said
+            assert "Setting: app_shared_directories" in said
+
+
+def test_a_directory_that_stays_is_looked_for_where_the_application_is(tmp_path, app):
+    commit(app, media="", web__pyproject_dot_toml="", web__uv_dot_lock="version = 1\n")
+    release(tmp_path, app, "--subdirectory", "web", "--shared", "media")
+    commit(app, web__media__a_dot_py="")
+    said = refusal(tmp_path, app, "--subdirectory", "web", "--shared", "media")
+    assert "media holds code" in said
+
+
+def test_what_a_build_makes_in_the_place_of_a_directory_that_stays_is_refused(tmp_path, app):
+    for command in ("echo >media", "mkdir media; touch media/__init__.py"):
+        release(tmp_path, app, "--build", command)
+        said = refusal(tmp_path, app, "--build", command, "--shared", "media")
+        assert "Setting: app_shared_directories" in said

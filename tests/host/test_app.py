@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pergola import apps, postgres
 from pergola.app import apply, cli, look, postgresql
+from pergola.app.directories import Directory
 from pergola.app.order import ORDER, Order
 from pergola.apps import App
 from pergola.database import extensions, needs, restart, shared, state
@@ -220,6 +221,23 @@ def test_another_inventorys_application_of_the_same_name_is_told(host, change, i
 def test_one_that_an_earlier_pergola_noted_is_the_same(host):
     needs.NEED.write(needs.path_of("notes"), Need(60))
     assert look.look(NOTES).wrong == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_directories_that_stay_are_looked_at_shown_and_told_when_they_are_left(host, monkeypatch):
+    media = host.top / "srv/notes/shared/media"
+    media.mkdir(parents=True)
+    (media / "a").touch()
+    os.chown(media, 65534, 65534)
+    (wrong,) = look.look(order(shared=[Directory("media/sub")])).wrong
+    assert "media/sub is inside media" in wrong
+    shown = []
+    monkeypatch.setattr(apply.directories, "show", lambda *given: shown.append(given) or ["mount"])
+    directories = [Directory("media", "/media")]
+    done = apply.apply(order(shared=directories))
+    assert shown == [(host.top / "srv/notes", directories)]
+    assert (done.changed, "mount" in done.made, done.left) == (True, True, [])
+    assert apply.apply(order()).left == [str(media)]
 
 
 def test_a_database_of_another_application_is_told(host):

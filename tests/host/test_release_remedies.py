@@ -216,7 +216,12 @@ def refused(number, path):
     ("number", "path", "says"),
     [
         (errno.EROFS, "/srv/notes/releases/a/code/uploads/1.png", "a release is read-only"),
-        (errno.EROFS, "uploads", "it writes to uploads, but a release is read-only"),
+        (errno.EROFS, "uploads", "it writes to uploads, but a release is read-only; "
+         "app_shared_directories: [uploads] lets it"),
+        (errno.EROFS, "./data/app.db", "app_shared_directories: [data] lets it"),
+        (errno.EROFS, "data/2026/a", "app_shared_directories: [data/2026/a] lets it"),
+        (errno.EROFS, "app.db", "let it write to $STATE_DIRECTORY (/var/lib/notes)"),
+        (errno.EROFS, "../media/a.png", "let it write to $STATE_DIRECTORY (/var/lib/notes)"),
         (errno.EROFS, "/data/uploads/1.png", "app_writable_paths: [/data/uploads]"),
         (errno.EROFS, "/data/uploads", "app_writable_paths: [/data/uploads]"),
         (errno.EACCES, "/home/ada/key", 'app_sandbox_overrides: {ProtectHome: "read-only"}'),
@@ -233,10 +238,26 @@ def test_a_file_that_is_not_there_is_the_applications_own_affair(said):
     assert said(refused(errno.ENOENT, "/etc/no-such-file")) == ""
 
 
+def test_a_file_in_the_releases_own_directory_is_told_by_the_directory_in_it(said, tmp_path):
+    told = said(refused(errno.EROFS, str(tmp_path / "media/a.png")))
+    assert told.startswith("Setting: app_shared_directories: ")
+    assert "app_shared_directories: [media] lets it" in told
+    (tmp_path / "media").mkdir()
+    (tmp_path / "media/models.py").touch()
+    told = said(refused(errno.EROFS, str(tmp_path / "media/a.png")))
+    assert "app_shared_directories" not in told, "code is part of each release"
+
+
+def test_a_directory_that_the_release_does_not_have_may_be_one_that_stays(said, tmp_path):
+    for path in ("media", tmp_path / "media"):
+        told = said(f"RuntimeError: Directory '{path}' does not exist")
+        assert "if the application fills it itself: app_shared_directories: [media]" in told
+    assert said("RuntimeError: Directory '/data' does not exist") == ""
+
+
 def test_a_database_in_a_file_belongs_where_it_may_write(said):
-    assert "keep it in /var/lib/notes" in said(
-        "sqlite3.OperationalError: unable to open database file"
-    )
+    told = said("sqlite3.OperationalError: unable to open database file")
+    assert "app_shared_directories: [data], or keep it in /var/lib/notes" in told
 
 
 @pytest.mark.parametrize(

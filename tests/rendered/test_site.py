@@ -8,6 +8,7 @@ import datetime
 import http.client
 import http.server
 import json
+import re
 import shutil
 import socket
 import socketserver
@@ -24,7 +25,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from test_systems import SYSTEMS, Host
 
-from pergola.web.site import Site  # isort: skip - test_systems finds it
+from pergola.app import directories  # isort: skip - test_systems finds it
+from pergola.web.site import Site  # isort: skip
 
 CADDY = shutil.which("caddy")
 NAME = "notes.example.org"
@@ -424,6 +426,112 @@ def test_nobody_sees_a_site_without_a_name_and_its_password(served):
         for right in ("dGVhbTpsZXQgbWU6IGlu", "Z3Vlc3Q6R3LDvMOf"):
             assert site.ask(path, Authorization=f"Basic {right}").status == 200, path
     assert site.ask("/healthz").status == 200, "a load balancer has no password"
+
+
+MEDIA = {"app_shared_directories": ["data", {"path": "media", "public": "/media"}]}
+
+
+@pytest.fixture
+def media(served):
+    """A site with a public directory, mounted as its unit says; and that directory."""
+    with contextlib.ExitStack() as stack:
+        site = served(**MEDIA, app_security_headers={"Content-Security-Policy": "of the site"})
+        kept, seen = (site.top / "srv/notes" / name / "media" for name in ("shared", "public"))
+        for path in (kept, seen):
+            path.mkdir(parents=True)
+        (options,) = re.findall(r"^Options=(.*)$", directories.MOUNT, re.MULTILINE)
+        command = ["mount", "-o", options, kept, seen]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("nothing can be mounted here")
+        stack.callback(subprocess.run, ["umount", "--lazy", seen], check=True)
+        yield site, kept
+
+
+@needs_caddy
+def test_a_public_directory_is_served_in_pieces_and_asked_for_again(media):
+    site, kept = media
+    content = bytes(range(256)) * 4096
+    (kept / "2026").mkdir()
+    (kept / "2026/a b.mp4").write_bytes(content)
+    answer = site.ask("/media/2026/a%20b.mp4")
+    assert (answer.status, answer.read() == content) == (200, True)
+    assert answer.headers["Content-Type"] == "video/mp4"
+    assert answer.headers["Cache-Control"] == "no-cache"
+    tag = answer.headers["Etag"]
+    assert site.ask("/media/2026/a%20b.mp4", If_None_Match=tag).status == 304
+    part = site.ask("/media/2026/a%20b.mp4", Range="bytes=256-511")
+    assert (part.status, part.read()) == (206, bytes(range(256)))
+    for path in ("/media/none.png", "/media/2026/", "/media/", "/data/x"):
+        assert site.ask(path).status == (200 if path.startswith("/data") else 404), path
+    assert site.application.heard == ["/data/x"], "the application is not asked"
+
+
+@needs_caddy
+@pytest.mark.parametrize(
+    ("name", "saved", "sandboxed"),
+    [
+        ("a.png", False, True),
+        ("A.JPG", False, True),
+        ("a.txt", False, True),
+        ("a.pdf", False, False),
+        ("a.html", True, True),
+        ("a.svg", True, True),
+        ("a.js", True, True),
+        ("a.png.html", True, True),
+        ("a.xhtml", True, True),
+        ("a", True, True),
+        ("a.unknown", True, True),
+        ("sub/", True, True),
+    ],
+)
+def test_what_was_uploaded_does_nothing_in_the_sites_name(media, name, saved, sandboxed):
+    site, kept = media
+    path = kept / (f"{name}index.html" if name.endswith("/") else name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("<!doctype html><script>alert(1)</script>")
+    answer = site.ask(f"/media/{name}")
+    assert answer.status == 200
+    assert answer.headers.get_all("X-Content-Type-Options") == ["nosniff"]
+    assert (answer.headers["Content-Disposition"] == "attachment") is saved
+    (policy,) = answer.headers.get_all("Content-Security-Policy")
+    assert policy.startswith("sandbox; default-src 'none'") is sandboxed
+    assert (answer.headers["Content-Type"] == "application/octet-stream") is (
+        saved and not name.endswith(".svg")
+    ), "a page could have it as a script"
+
+
+@needs_caddy
+def test_no_name_leads_out_of_a_public_directory(media):
+    site, kept = media
+    (kept.parent / "secret.txt").write_text("secret")
+    (kept / ".git").mkdir()
+    (kept / ".git/a.txt").write_text("secret")
+    (kept / ".env").write_text("secret")
+    (kept / "out.txt").symlink_to(kept.parent / "secret.txt")
+    (kept / "up").symlink_to("..")
+    (kept / "in.txt").symlink_to("a.txt")
+    (kept / "a.txt").write_text("a")
+    for path in ("out.txt", "up/secret.txt", "in.txt", ".env", ".git/a.txt", "../secret.txt",
+                 "%2e%2e/secret.txt", "..%2fsecret.txt", "a.txt/../../secret.txt"):  # fmt: skip
+        answer = site.ask(f"/media/{path}")
+        assert answer.status >= 400 or site.application.heard, path
+        assert b"secret" not in answer.read(), path
+    assert site.ask("/media/a.txt").read() == b"a"
+
+
+@needs_caddy
+def test_a_public_directory_below_the_static_files_is_its_own_and_behind_the_same_password(served):
+    shared = [{"path": "static/uploads", "public": "/static/uploads"}]
+    site = served(
+        app_shared_directories=shared, app_static_url="/static", app_basic_auth={"team": "word"}
+    )
+    for place in ("assets", "public/static/uploads"):
+        (site.top / "srv/notes" / place).mkdir(parents=True)
+        (site.top / "srv/notes" / place / "a.txt").write_text(place)
+    for path, place in (("/static/a.txt", "assets"), ("/static/uploads/a.txt", "public")):
+        assert site.ask(path).status == 401
+        answer = site.ask(path, Authorization="Basic dGVhbTp3b3Jk")
+        assert answer.read().decode().startswith(place)
 
 
 @needs_caddy

@@ -23,6 +23,7 @@ HARMLESS = frozenset(
         "python",
         "requirements",
         "server",
+        "shared_directories",
         "start_timeout_seconds",
         "static_dir",
         "static_url",

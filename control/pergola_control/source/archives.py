@@ -17,10 +17,11 @@ from pergola_control.refusal import RefusalError
 from pergola_control.source.building import build
 from pergola_control.source.commits import Commit
 from pergola_control.source.directories import Tree, named_path
-from pergola_control.source.files import machine_made, refuse_pointers
+from pergola_control.source.files import all_paths, machine_made, refuse_pointers
 from pergola_control.source.forms import Form
 from pergola_control.source.packing import pack
 from pergola_control.source.settings import Settings
+from pergola_control.source.shared import refuse_in_the_way, shared_paths
 
 FORMAT = "2"  # part of an archive's name: change it when archives are made differently
 KEPT = 5
@@ -45,7 +46,7 @@ class Cached:
 def archive_path(settings: Settings, release: Commit | Tree, form: Form) -> Path:
     """Where the archive of this commit, subdirectory, list of packages and build is kept."""
     inside = ("submodules",) if isinstance(release, Commit) and release.inside else ()
-    more = (release.directory, settings.static_dir, *form.files.values())
+    more = (release.directory, settings.static_dir, *settings.shared, *form.files.values())
     parts = "\0".join(
         (FORMAT, release.commit, release.subdirectory, settings.build, *inside, *more)
     )
@@ -91,6 +92,7 @@ def made(settings: Settings, release: Commit | Tree, form: Form, path: Path) -> 
             warnings += without_machine_made(directory, own, static)
         refuse_pointers(directory)
         refuse_without_static(static, (directory / static).is_dir())
+        refuse_in_the_way(shared_paths(settings, release.directory), all_paths(directory))
         add(form, directory)
         partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as out:

@@ -28,6 +28,7 @@ from pergola_control.source.directories import named_path
 from pergola_control.source.forms import form_of
 from pergola_control.source.servers import refuse_missing
 from pergola_control.source.settings import WORKING_TREE, Settings, checked
+from pergola_control.source.shared import refuse_in_the_way, shared_paths
 from pergola_control.source.tags import version_variables
 from pergola_control.source.versions import resolved
 
@@ -41,6 +42,7 @@ def release_of(settings: Settings, plan: bool, server: str = "") -> dict[str, ob
             release.refuse_pointers()
             static = named_path(release.directory, settings.static_dir)
             refuse_without_static(static, release.has_directory(static))
+        refuse_in_the_way(shared_paths(settings, release.directory), release.names)
         result: dict[str, object] = {
             "id": f"{release.short}-{settings.config_digest[:8]}",
             "commit": release.commit,
@@ -89,6 +91,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
         parser.add_argument(f"--{name}", default=(), type=comma, help="of the project, with ,")
     parser.add_argument("--package", default="", help="the member of a uv workspace")
     parser.add_argument("--static-dir", default="", help="a directory that must be in it")
+    parser.add_argument("--shared", default=(), type=comma, help="directories that stay, with ,")
     parser.add_argument("--server", default="", help="what serves it: app_server")
     parser.add_argument("--config-digest", required=True, help="hex digest of the environment")
     parser.add_argument("--cache", required=True, type=Path, help="directory for archives, mirrors")

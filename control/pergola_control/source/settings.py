@@ -37,6 +37,7 @@ class Settings:
     groups: tuple[str, ...] = ()
     package: str = ""
     static_dir: str = ""
+    shared: tuple[str, ...] = ()  # directories that stay on the server, from the application's own
 
     @property
     def wanted(self) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pergola import apps
-from pergola.app import postgresql
+from pergola.app import directories, postgresql
 from pergola.app.order import Order
 from pergola.database import server as servers
 from pergola.database.restart import Restarted
@@ -33,21 +33,27 @@ class Files:
 
 @dataclass(frozen=True)
 class Applied:
-    """The result: what was made, in words; PostgreSQL's restart; what Caddy needed."""
+    """The result: what was made, in words; PostgreSQL's restart; what Caddy needed.
+
+    `left`: directories with files that the application does not name any more.
+    """
 
     changed: bool
     made: list[str] = field(default_factory=list)
     restarted: Restarted | None = None
     web: str = ""
     files: Files = field(default_factory=Files)
+    left: list[str] = field(default_factory=list)
 
 
 def apply(order: Order, kept: Path | None = None) -> Applied:
     """Have all of it in force. `kept`: where the files are that this run has replaced."""
+    home = apps.HOMES / order.app
     made = accounts(order.app)
     with alone():
         restarted = None
         try:
+            made += directories.show(home, order.shared)
             if order.has_database:
                 server = servers.noted()
                 more, restarted = postgresql.apply(order, server, postgresql.of_server(server))
@@ -58,10 +64,11 @@ def apply(order: Order, kept: Path | None = None) -> Applied:
             if kept is not None:
                 load.take_back(kept, load.FOLDER)
             raise
-        apps.App(apps.HOMES / order.app).have_nothing_live()
+        apps.App(home).have_nothing_live()
         web = load.load(kept, for_site=True)
     changed = bool(made or restarted or web)
-    return Applied(changed, made, restarted, web, counted(map(Path, order.files)))
+    files, left = counted(map(Path, order.files)), directories.left(home, order.shared)
+    return Applied(changed, made, restarted, web, files, left)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pergola.app import postgresql
+from pergola import apps
+from pergola.app import directories, postgresql
 from pergola.app.order import Order
 from pergola.database import extensions, shared
 from pergola.database import server as servers
@@ -39,7 +40,7 @@ class Look:
 def look(order: Order) -> Look:
     found = site.look(order.app, order.domains[0])
     packages = extensions.missing(order.packages)
-    wrong = [*alike_names(order)]
+    wrong = [*alike_names(order), *directories.wrong(apps.HOMES / order.app, order.shared)]
     provisioned = bool(found.version) and PROVISIONED.exists()
     if not order.has_database:
         return Look(found, provisioned, wrong=wrong, install=packages)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from pergola.app.directories import Directory
 from pergola.database import extensions
 from pergola.database.databases import Database
 from pergola.database.needs import Need
@@ -15,8 +16,8 @@ class Order:
     `identity`: what tells it from one of another inventory that has the same name. `domains`: the
     names of its site, its own first. `has_database`: in this host's own PostgreSQL, with so many
     `connections` at once. `packages`: what it needs of the distribution's beside those of its
-    extensions. `files`: the directories in which it keeps files. `takes_over`: somebody said yes
-    to an application of another inventory.
+    extensions. `files`: the directories in which it keeps files. `shared`: those that stay from
+    release to release. `takes_over`: somebody said yes to an application of another inventory.
     """
 
     app: str
@@ -27,6 +28,7 @@ class Order:
     databases: list[Database] = field(default_factory=list)
     packages: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    shared: list[Directory] = field(default_factory=list)
     takes_over: bool = False
 
     @property

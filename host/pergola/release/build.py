@@ -12,6 +12,7 @@ from pergola.release.bytecode import Bytecode
 from pergola.release.commands import credential_text, environment_text
 from pergola.release.packages import Access, Packages
 from pergola.release.releases import Releases
+from pergola.release.shared import share
 from pergola.release.workshop import Workshop
 from pergola.system import account_of, persist, write
 
@@ -46,6 +47,7 @@ class Build:
         self.target = releases.path(release)
         self.archive = releases.home / "incoming" / f"{release}.tar.gz"
         self.left_out: list[str] = []
+        self.copied: list[str] = []
 
     def make(self) -> None:
         """Make it; what an attempt before has left is thrown away."""
@@ -68,6 +70,7 @@ class Build:
         self.note_server(shop)
         self.collect_static(shop)
         self.seal(shop, bytecode)
+        self.copied = share(self.releases, self.ordered.id)
         os.sync()  # a power loss must not leave a mark on files that are not there
         bytecode.keep()
         write(self.target / "ready", "")

@@ -35,6 +35,8 @@ def prepare(work: Work) -> None:
     build = Build(work.releases, work.release, work.order.manifest)
     build.make()
     work.progress.left_out = build.left_out
+    for text in build.copied:
+        work.warn(text)
 
 
 def migrate(work: Work) -> None:

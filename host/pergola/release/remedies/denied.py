@@ -1,5 +1,6 @@
 """What the sandbox keeps from it, with the setting that opens just that."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pergola.release.remedies.seen import Seen
 DENIED = re.compile(r"\[Errno (1|2|13|30)\] [\w -]+: '([^'\n]+)'")
 BIND = r"bind on address \('[^']*', (\d+)[^\n]*"
 PORT_REFUSED = re.compile(rf"\[Errno 1\][^\n]*{BIND}", re.IGNORECASE)
+NO_DIRECTORY = re.compile(r"Directory '([^'\n]+)' does not exist")
+WRITABLE = ("/tmp/", "/var/tmp/", "/dev/shm/")  # noqa: S108 - compared only
 FAMILIES = "AF_UNIX AF_INET AF_INET6"
 
 
@@ -17,17 +20,14 @@ def files(seen: Seen) -> Iterator[str]:
     for number, path in DENIED.findall(seen.lines):
         inside = not path.startswith("/") or path.startswith((f"{seen.home}/", f"{seen.code}/"))
         if number == "30" and inside:
-            yield (
-                f"it writes to {path}, but a release is read-only: let it write to "
-                f"$STATE_DIRECTORY ({seen.state}), which stays, or to /tmp"
-            )
+            yield written(seen, path)
         elif number == "30":
             folder = Path(path).parent if Path(path).suffix else path
             yield (
                 f"Setting: app_writable_paths: it may not write to {path}; make the directory on "
                 f"the server and set app_writable_paths: [{folder}]"
             )
-        elif number == "13" and path.startswith(("/tmp/", "/var/tmp/", "/dev/shm/", seen.state)):  # noqa: S108
+        elif number == "13" and path.startswith((*WRITABLE, seen.state, f"{seen.home}/shared/")):
             yield (
                 f"Setting: app_sandbox_overrides: what it can write it cannot execute: {path}; "
                 'app_sandbox_overrides: {NoExecPaths: ""}'
@@ -40,7 +40,43 @@ def files(seen: Seen) -> Iterator[str]:
         elif number == "2" and not inside and Path(path).exists():
             yield f"the server has {path}, but the sandbox hides it (app_sandbox_overrides)"
     if re.search(r"unable to open database file|attempt to write a readonly database", seen.lines):
-        yield f"its SQLite file is where it may not write: keep it in {seen.state}"
+        yield (
+            "Setting: app_shared_directories: its SQLite file is where it may not write: name the "
+            "directory that it is in, such as app_shared_directories: [data], or keep it in "
+            f"{seen.state}"
+        )
+    for path in NO_DIRECTORY.findall(seen.lines):
+        if folder := shareable(seen, path, is_folder=True):
+            yield (
+                f"Setting: app_shared_directories: the release has no directory {folder}; if the "
+                f"application fills it itself: app_shared_directories: [{folder}]"
+            )
+
+
+def written(seen: Seen, path: str) -> str:
+    """What to do about a file that it writes in its release."""
+    elsewhere = f"$STATE_DIRECTORY ({seen.state}), which stays, or to $TMPDIR"
+    if folder := shareable(seen, path):
+        return (
+            f"Setting: app_shared_directories: it writes to {path}, but a release is read-only; "
+            f"app_shared_directories: [{folder}] lets it, and {folder} stays from release to "
+            "release"
+        )
+    return f"it writes to {path}, but a release is read-only: let it write to {elsewhere}"
+
+
+def shareable(seen: Seen, path: str, *, is_folder: bool = False) -> str:
+    """The directory of a file, from the application's own; empty: none that can be shared.
+
+    A name with an ending is taken for a file's, any other for a directory's.
+    """
+    full = seen.code / path  # as it is, where it begins with /
+    if not full.is_relative_to(seen.code):
+        return ""
+    inside = Path(os.path.normpath(full.relative_to(seen.code)))
+    folder = inside if is_folder or not inside.suffix else inside.parent
+    has_code = any((seen.code / folder).rglob("*.py"))
+    return "" if has_code or folder.parts[:1] in ((), ("..",)) else str(folder)
 
 
 def others(seen: Seen) -> Iterator[str]:
