@@ -165,7 +165,7 @@ def test_a_release_that_writes_into_itself_is_told_the_directory(run, first, pro
 
 def test_taken_from_the_list_the_files_stay_and_visitors_see_nothing(run, first, site, web1):
     del first
-    told = run("deploy", app_shared_directories=["data"])
+    told = run("deploy", app_shared_directories=["data"], app_processes=[], app_schedules=[])
     assert f"{HOME}/shared/media on web1: no longer in app_shared_directories" in told
     assert web1.file(f"{HOME}/shared/media/a.png").exists
     assert site.get("/media/a.png").status_code == 404
