@@ -31,7 +31,7 @@ def test_a_full_disk_is_refused_before_anything_is_unpacked(releases):
         ("Failed to fetch: `https://index.test/idna/`\n  Caused by: dns error", "base_http_proxy"),
         (
             "error: The current Python version (3.11.2) does not satisfy Python>=3.13",
-            "requires-python",
+            "app_python",
         ),
         ("cp: error writing 'x': No space left on device", "make room"),
         ("error: the build of `thing` failed: gcc: not found", ""),

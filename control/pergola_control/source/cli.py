@@ -26,6 +26,7 @@ from pergola_control.source.archives import (
 )
 from pergola_control.source.directories import named_path
 from pergola_control.source.forms import form_of
+from pergola_control.source.pythons import asked
 from pergola_control.source.servers import refuse_missing
 from pergola_control.source.settings import WORKING_TREE, Settings, checked
 from pergola_control.source.tags import version_variables
@@ -37,6 +38,8 @@ def release_of(settings: Settings, plan: bool, server: str = "") -> dict[str, ob
     with locked(settings.room):
         release, warnings = resolved(settings)
         form = form_of(release, settings)
+        python, told = asked(release, settings)
+        warnings += told
         if not settings.build:  # else it may make them
             static = named_path(release.directory, settings.static_dir)
             refuse_without_static(static, release.has_directory(static))
@@ -54,6 +57,7 @@ def release_of(settings: Settings, plan: bool, server: str = "") -> dict[str, ob
             "directory": release.directory,
             "needs": list(form.needs),
             "exported": form.exported,
+            "python": python.result,
             "version_variables": version_variables(release),
         }
         listed = form.files.get(form.lock) or release.read(form.lock) or ""
@@ -88,6 +92,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
         parser.add_argument(f"--{name}", default=(), type=comma, help="of the project, with ,")
     parser.add_argument("--package", default="", help="the member of a uv workspace")
     parser.add_argument("--static-dir", default="", help="a directory that must be in it")
+    parser.add_argument("--python", default="", help="the version of Python: app_python")
     parser.add_argument("--server", default="", help="what serves it: app_server")
     parser.add_argument("--config-digest", required=True, help="hex digest of the environment")
     parser.add_argument("--cache", required=True, type=Path, help="directory for archives, mirrors")

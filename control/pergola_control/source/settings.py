@@ -37,6 +37,7 @@ class Settings:
     groups: tuple[str, ...] = ()
     package: str = ""
     static_dir: str = ""
+    python: str = ""
 
     @property
     def wanted(self) -> str:

@@ -53,7 +53,8 @@ HINTS = (
     (
         r"does not satisfy Python|incompatible with the project's Python requirement"
         r"|requires-python|Requires-Python",
-        "the server's Python is not one that requires-python in pyproject.toml allows",
+        "a package of the lock is for other versions of Python than this release's: set app_python "
+        "to one that it allows, and deploy again",
     ),
     (r"No space left on device", "make room on the server (df -h), then deploy again"),
 )
@@ -65,8 +66,8 @@ class Workshop:
     They are seen as one mount, so that a command may move files from one to the other.
     """
 
-    def __init__(self, releases: Releases, target: Path) -> None:
-        self.settings = releases.settings
+    def __init__(self, releases: Releases, target: Path, interpreter: str = "") -> None:
+        self.settings, self.interpreter = releases.settings, interpreter
         self.code, self.venv = target / "code", target / "venv"
         self.assets, self.work = target / "assets", target / "work"
         self.directories = (self.code, self.venv, self.assets, self.work)
@@ -80,7 +81,7 @@ class Workshop:
         After the next release of the system `python3` is another one, while this one stays until
         it is removed: a link to `python3` would break the live release at its next start.
         """
-        return str(Path(self.settings.python).resolve())
+        return str(Path(self.interpreter or self.settings.python).resolve())
 
     def run(
         self,
