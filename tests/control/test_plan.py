@@ -149,7 +149,9 @@ def test_the_python_that_was_asked_for_is_said_with_its_place(
     asked = {"said": "3.12 (.python-version:1)", "versions": "==3.12.*", "of_all": of_all}
     found = planned(
         *(tmp_path, app, None),
-        python=asked, interpreter=interpreter, config={"python": "3.12"},
+        python=asked,
+        interpreter=interpreter,
+        config={"python": "3.12"},
     )
     assert found.get("python") == ([says] if says else None)
 

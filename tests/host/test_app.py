@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from pergola import apps, postgres
+from pergola import apps, apt, postgres
 from pergola.app import apply, cli, look, postgresql
 from pergola.app.order import ORDER, Order
 from pergola.apps import App
-from pergola.database import extensions, needs, restart, shared, state
+from pergola.database import needs, restart, shared, state
 from pergola.database import server as servers
 from pergola.database.databases import Database
 from pergola.database.needs import Need
@@ -119,7 +119,7 @@ def host(tmp_path, monkeypatch):
         (Cluster, "is_in_service", lambda _: found.runs),
         (Cluster, "sql", lambda *_: json.dumps(found.in_force)),
         (state, "of_server", found.state),
-        (extensions, "attempt", found.attempt),
+        (apt, "attempt", found.attempt),
         (shared.settings, "check", lambda *_: None),
         (restart, "read_again", found.read_again),
         (restart, "restart", found.restart),

@@ -34,7 +34,10 @@ def test_a_full_disk_is_refused_before_anything_is_unpacked(releases):
             "app_python",
         ),
         ("cp: error writing 'x': No space left on device", "make room"),
-        ("error: the build of `thing` failed: gcc: not found", ""),
+        ("error: the build of `thing` failed: gcc: not found", "app_system_packages"),
+        ("error: command 'gcc' failed: No such file or directory", "app_system_packages"),
+        ("Error: pg_config executable not found.", "app_system_packages"),
+        ("error: the build of `thing` failed: no such thing", ""),
     ],
 )
 def test_the_hint_of_a_failed_build_is_for_its_cause_and_only_for_that(printed, says):

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pergola_control.programs import text
@@ -26,6 +27,7 @@ from pergola_control.source.archives import (
 )
 from pergola_control.source.directories import named_path
 from pergola_control.source.forms import form_of
+from pergola_control.source.needs import needs
 from pergola_control.source.pythons import asked
 from pergola_control.source.servers import refuse_missing
 from pergola_control.source.settings import WORKING_TREE, Settings, checked
@@ -58,6 +60,7 @@ def release_of(settings: Settings, plan: bool, server: str = "") -> dict[str, ob
             "needs": list(form.needs),
             "exported": form.exported,
             "python": python.result,
+            "system_packages": asdict(needs(release, form, settings)),
             "version_variables": version_variables(release),
         }
         listed = form.files.get(form.lock) or release.read(form.lock) or ""

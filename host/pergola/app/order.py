@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from pergola.app.packages import Wanted
 from pergola.database import extensions
 from pergola.database.databases import Database
 from pergola.database.needs import Need
@@ -15,8 +16,8 @@ class Order:
     `identity`: what tells it from one of another inventory that has the same name. `domains`: the
     names of its site, its own first. `has_database`: in this host's own PostgreSQL, with so many
     `connections` at once. `packages`: what it needs of the distribution's beside those of its
-    extensions. `files`: the directories in which it keeps files. `takes_over`: somebody said yes
-    to an application of another inventory.
+    extensions. `system`: what its code needs of them. `files`: the directories in which it keeps
+    files. `takes_over`: somebody said yes to an application of another inventory.
     """
 
     app: str
@@ -26,6 +27,7 @@ class Order:
     connections: int = 0
     databases: list[Database] = field(default_factory=list)
     packages: list[str] = field(default_factory=list)
+    system: Wanted = field(default_factory=Wanted)
     files: list[str] = field(default_factory=list)
     takes_over: bool = False
 

@@ -56,6 +56,13 @@ HINTS = (
         "a package of the lock is for other versions of Python than this release's: set app_python "
         "to one that it allows, and deploy again",
     ),
+    (
+        r"pg_config executable not found|mysql_config|pkg-config|Python\.h: No such file"
+        r"|(\b(gcc|cc)\b|[cg]\+\+)\W*(command )?(failed: )?(not found|No such file)",
+        "a package of the lock has no wheel, and the server lacks what compiles it: set "
+        "app_system_packages, such as [gcc, python3-dev, libpq-dev] for psycopg2, or lock a "
+        "package that has wheels (psycopg2-binary), and deploy again",
+    ),
     (r"No space left on device", "make room on the server (df -h), then deploy again"),
 )
 
