@@ -64,8 +64,7 @@ def run(build, probe, playbook, server, tmp_path_factory):
         assert (done.returncode != 0) == fails, done.stdout
         return said(done)
 
-    yield call
-    call("remove", confirm="snake")
+    return call
 
 
 @pytest.fixture(scope="module")

@@ -26,17 +26,17 @@ description:
   - A version that neither has, and one that the server does not reach, are refused.
   - It changes nothing, and also runs in check mode.
 options:
-  versions: {description: What fits\, as specifiers of versions., type: str, required: true}
-  said: {description: The same for a person\, with its place., type: str, required: true}
-  mirror: {description: A mirror of uv's builds; empty: none., type: str, default: ""}
-  builds: {description: A file with a list of builds instead of uv's., type: path}
+  versions: {description: "What fits, as specifiers of versions.", type: str, required: true}
+  said: {description: "The same for a person, with its place.", type: str, required: true}
+  mirror: {description: "A mirror of uv's builds; empty: none.", type: str, default: ""}
+  builds: {description: "A file with a list of builds instead of uv's.", type: path}
 """
 
 RETURN = r"""
-version: {description: Its version; empty: the system's usual one., returned: always, type: str}
-interpreter: {description: Its path; empty: the system's usual one., returned: always, type: str}
+version: {description: "Its version; empty: the system's usual one.", returned: always, type: str}
+interpreter: {description: "Its path; empty: the system's usual one.", returned: always, type: str}
 key: {description: "What uv has to bring; empty: nothing.", returned: always, type: str}
-builds: {description: The entry of a list of builds., returned: always, type: dict}
+builds: {description: "The entry of a list of builds.", returned: always, type: dict}
 """
 
 

@@ -20,15 +20,15 @@ module: python_seen
 short_description: Say which Pythons a host has, and whether it reaches some addresses
 description: It changes nothing. Action python_chosen calls it.
 options:
-  place: {description: Where Pergola keeps those that uv brought., type: path, required: true}
-  urls: {description: Of which one must answer., type: list, elements: str, default: []}
+  place: {description: "Where Pergola keeps those that uv brought.", type: path, required: true}
+  urls: {description: "Of which one must answer.", type: list, elements: str, default: []}
 """
 
 RETURN = r"""
-machine: {description: The processor\, as uname has it., returned: always, type: str}
-own: {description: The system's own\, path and version of each., returned: always, type: list}
-brought: {description: The names of those that uv brought., returned: always, type: list}
-why: {description: Why no address answered; empty: one did., returned: always, type: str}
+machine: {description: "The processor, as uname has it.", returned: always, type: str}
+own: {description: "The system's own, path and version of each.", returned: always, type: list}
+brought: {description: "The names of those that uv brought.", returned: always, type: list}
+why: {description: "Why no address answered; empty: one did.", returned: always, type: str}
 """
 
 LIMIT = 10  # seconds
