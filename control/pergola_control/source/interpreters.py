@@ -13,6 +13,8 @@ from pergola_control.programs import some
 from pergola_control.refusal import RefusalError
 
 PLACE = "/opt/pergola/python"  # on servers; as in pergola.release.pythons
+# What Pergola's own part of a slot runs on, and the Uvicorn that it brings.
+OLDEST = Version("3.10")
 # What uv calls processors where Linux has another name for them.
 MACHINES = {"ppc64le": "powerpc64le", "riscv64": "riscv64gc", "armv7l": "armv7"}
 # Where uv looks next for its own builds when the first place does not answer.
@@ -62,7 +64,11 @@ def chosen(versions: str, said: str, server: Server, mirror: str, own_list: Path
             return Chosen() if number == 0 else Chosen(minor(version), path)
     entries = listed(own_list) if own_list else {}
     machine = MACHINES.get(server.machine, server.machine)
-    builds = [one for one in uv.pythons(mirror, own_list) if one["arch"] == machine]
+    builds = [
+        one
+        for one in uv.pythons(mirror, own_list)
+        if one["arch"] == machine and Version(str(one["version"])) >= OLDEST
+    ]
     fitting = [one for one in builds if fits(str(one["version"]))]
     if not fitting:
         raise unknown(said, server, [str(one["version"]) for one in builds], own_list)

@@ -30,7 +30,7 @@ CHECKED = (3).to_bytes(4, "little")  # it holds for the content that it was made
 # Some packages hold files that are no Python of this version. By a process for each CPU, with its
 # share of the files: compileall's own -j is for directories, what it is told it compiles in turn.
 COMPILE = (
-    'xargs -d "\\n" -P "$2" -n "$3" "$1" -P -s -m compileall -qq '
+    'xargs -d "\\n" -P "$2" -n "$3" "$1" -I -X "pycache_prefix=$4" -m compileall -qq '
     "--invalidation-mode checked-hash -- >/dev/null 2>&1 || true"
 )
 
@@ -99,10 +99,9 @@ class Bytecode:
         processes = os.cpu_count() or 1
         share = math.ceil(len(lacking) / processes)
         self.shop.run(
-            ["sh", "-uc", COMPILE, "sh", self.shop.python, str(processes), str(share)],
+            ["sh", "-uc", COMPILE, "sh", self.shop.python, str(processes), str(share), str(made)],
             "compile it",
             text="".join(f"{path}\n" for path in lacking.values()),
-            environment={"PYTHONPYCACHEPREFIX": str(made)},
         )
         for digest, path in lacking.items():
             found = made.joinpath(*path.parent.parts[1:], self.compiled(path.name))
