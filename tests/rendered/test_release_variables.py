@@ -165,3 +165,30 @@ def test_a_mirror_is_an_address_or_a_file_beside_the_inventory(host, tmp_path):
     (tmp_path / "builds.json").touch()
     assert host(app_python_mirror="builds.json").broken() == ""
     assert host(app_python_mirror="https://mirror.example.org/x").broken() == ""
+
+
+# -- the distribution's packages -------------------------------------------------------------------
+
+
+def test_the_server_is_told_what_is_asked_for_and_what_the_lock_needs(host):
+    one = host(app_system_packages=["ffmpeg"])
+    needs = {"run": {"libpq5": "uv.lock: psycopg2"}, "build": {"uv.lock: psycopg2": ["gcc"]}}
+    one.variables["__preflight_found"] = {"system_packages": needs, "needs": ["git"]}
+    told = one("__app_order")
+    assert told["system"] == {"asked": ["ffmpeg"], "known": needs["run"], "build": needs["build"]}
+    assert "git" in told["packages"]
+
+
+def test_what_is_installed_is_said_with_its_reason(host):
+    one = host()
+    look = {"packages": ["ffmpeg (app_system_packages)"], "restart": {}, "site": {}}
+    one.variables |= {"__app_look": look, "ansible_check_mode": True}
+    one.variables |= {"__app_plain_http": False, "__app_certificates": "own"}
+    said = next(str(one_of).strip() for one_of in one("__app_reports_of_look") if one_of)
+    assert "would get of the distribution's packages:" in said
+    assert said.endswith("ffmpeg (app_system_packages).")
+
+
+@pytest.mark.parametrize("name", ["FFmpeg", "lib pq5", "-y"])
+def test_what_is_no_name_of_a_package_is_refused(host, name):
+    assert "app_system_packages" in host(app_system_packages=[name]).broken()
