@@ -162,6 +162,7 @@ def test_what_is_no_version_of_python_is_refused(host, python):
 def test_a_mirror_is_an_address_or_a_file_beside_the_inventory(host, tmp_path):
     assert "app_python_mirror" in host(app_python_mirror="mirror.example.org").broken()
     assert "app_python_mirror" in host(app_python_mirror="builds.json").broken()
+    assert "would be shown" in host(app_python_mirror="https://me:secret@m.example").broken()
     (tmp_path / "builds.json").touch()
     assert host(app_python_mirror="builds.json").broken() == ""
     assert host(app_python_mirror="https://mirror.example.org/x").broken() == ""

@@ -75,7 +75,7 @@ def unanswered(urls: Sequence[str]) -> str:
     for url in urls:
         try:
             # Nothing of the file is read: some mirrors do not know HEAD.
-            with urllib.request.urlopen(url, timeout=LIMIT):  # noqa: S310 - the schemes are checked
+            with urllib.request.urlopen(url, timeout=LIMIT):  # noqa: S310 - the inventory's own
                 return ""
         except urllib.error.HTTPError as error:
             reasons.append(f"{url} answers {error.code}")
