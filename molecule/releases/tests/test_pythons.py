@@ -148,7 +148,13 @@ def test_a_file_of_the_repository_names_it_and_two_that_differ_are_told(run, bui
     message = run("deploy")
     assert f"{build[0]} (.python-version:1) is taken, not python-3.10.1 (runtime.txt:1)" in message
     assert runs_with(web1).startswith(PLACE)
+    # A commit that is built again with today's settings gets it as well.
+    named = Server(web1, "snake").live()
     probe.reset()
+    run("deploy")
+    assert not runs_with(web1).startswith(PLACE)
+    run("rollback", env="current", release=named)
+    assert runs_with(web1).startswith(PLACE)
 
 
 def test_packages_of_the_distribution_come_with_a_deploy(run, web1):
