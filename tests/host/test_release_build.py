@@ -120,6 +120,18 @@ def test_a_package_without_a_wheel_is_built_without_the_cache_in_reach(shop):
     assert built[2]["UV_CACHE_DIR"] == str(shop.work / "cache")
 
 
+def test_all_of_it_is_built_with_the_python_of_the_release(shop):
+    """Whatever the project itself says of Pythons to uv: only a variable beats that."""
+    told = shop.ends()
+    shop.interpreter = "/opt/python/bin/python3.12"
+    (shop.code / "pyproject.toml").touch()
+    packages.Packages(shop, Ordered(installer="uv-lock")).fetch()
+    for _, _, environment, *_ in told:
+        assert environment["UV_PYTHON"] == "/opt/python/bin/python3.12"
+        assert environment["UV_PYTHON_DOWNLOADS"] == "never"
+        assert environment["UV_PYTHON_PREFERENCE"] == "system"
+
+
 def test_a_lock_of_uvs_is_installed_first_without_what_has_to_be_built(shop):
     told = shop.ends()
     made = packages.Packages(shop, Ordered(installer="uv-lock"))

@@ -114,6 +114,8 @@ class Workshop:
             "LANG": "C.UTF-8",
             "UV_PYTHON": self.python,
             "UV_PYTHON_DOWNLOADS": "never",
+            # A project's own preference would have uv make the environment again, in place of ours.
+            "UV_PYTHON_PREFERENCE": "system",
             "UV_NO_PROGRESS": "1",
             **self.sandbox.host,
             "UV_CACHE_DIR": str(self.work / "cache"),
