@@ -33,7 +33,13 @@ def is_read() -> bool:
     """Whether apt knows what there is: a new server's has not looked yet, or not at universe."""
     if not any(LISTS.glob("*_Packages*")):
         return False
-    return any(LISTS.glob("*_universe_*")) or not any(LISTS.glob("*ubuntu_*"))
+    return any(LISTS.glob("*_universe_*")) or not any(map(is_of_ubuntu, LISTS.glob("*Release")))
+
+
+def is_of_ubuntu(release: Path) -> bool:
+    """Whether an archive that apt reads is Ubuntu's, most of which is in universe."""
+    with release.open(encoding="utf-8", errors="replace") as file:
+        return "\nOrigin: Ubuntu\n" in file.read(4096)
 
 
 def alternatives(name: str) -> list[str]:

@@ -15,7 +15,7 @@ def system(monkeypatch, tmp_path):
     found = Apt(KNOWN)
     monkeypatch.setattr(apt, "attempt", found.attempt)
     monkeypatch.setattr(apt, "LISTS", tmp_path)
-    (tmp_path / "a.test_dists_trixie_main_binary-amd64_Packages").touch()
+    (tmp_path / "a.test_dists_x_main_binary-amd64_Packages").touch()
     return found
 
 
@@ -52,14 +52,18 @@ def test_one_that_only_the_table_wants_is_told(system):
     assert note.startswith("none for uv.lock: pdfkit, which needs wkhtmltopdf")
 
 
-@pytest.mark.parametrize("list_", ["", "a.ubuntu_dists_x_main_binary-amd64_Packages"])
-def test_a_server_whose_apt_has_not_looked_everywhere_yet_refuses_nothing(system, list_):
-    for path in apt.LISTS.iterdir():
-        path.unlink()
-    if list_:
-        (apt.LISTS / list_).touch()
+@pytest.mark.parametrize("ubuntu", [False, True])
+def test_a_server_whose_apt_has_not_looked_everywhere_yet_refuses_nothing(system, ubuntu):
+    if ubuntu:
+        text = "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nOrigin: Ubuntu\nLabel: Ubuntu\n"
+        (apt.LISTS / "a.test_dists_x_InRelease").write_text(text)
+    else:
+        next(apt.LISTS.iterdir()).unlink()
     found = look(Wanted(["ffmpg"], {"libldap2 | libldap-2.5-0": "x"}))
     assert (found.wrong, found.install) == ([], ["ffmpg", "libldap2"])
+    if ubuntu:
+        (apt.LISTS / "a.test_dists_x_universe_binary-amd64_Packages").touch()
+        assert len(look(Wanted(["ffmpg"])).wrong) == 1
 
 
 def test_what_has_to_be_compiled_is_refused_with_the_line_to_write(system):
