@@ -1,8 +1,13 @@
 """The distribution's packages that an application needs, as a system calls them."""
 
+import io
+import json
+import sys
+
 import pytest
 from apt_made import Apt
 from pergola import apt
+from pergola.app import cli
 from pergola.app.packages import WANTED, Wanted, look
 
 KNOWN = ["libpq5", "ffmpeg", "libmagic1t64", "gcc", "libpq-dev", "python3-dev", "libldap-2.5-0"]
@@ -80,3 +85,10 @@ def test_what_has_to_be_compiled_is_refused_with_the_line_to_write(system):
 def test_it_is_read_as_the_role_writes_it():
     text = '{"asked": ["a"], "known": {"b": "c"}, "build": {"d": ["e"]}, "coming": []}'
     assert WANTED.parse(text, "here") == Wanted(["a"], {"b": "c"}, {"d": ["e"]})
+
+
+def test_the_command_line_answers_before_an_application_is_there(system, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["app", "packages"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"asked": ["ffmpeg"]}'))
+    assert cli.main() == 0
+    assert json.loads(capsys.readouterr().out)["install"] == ["ffmpeg"]
