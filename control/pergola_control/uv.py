@@ -1,5 +1,6 @@
 """What uv says of an application's lock."""
 
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,12 @@ LIMIT = 60  # seconds; it takes 0.1
 EXPORT = (
     *("export", "--frozen", "--offline", "--no-dev", "--no-emit-workspace"),
     *("--format=pylock.toml", "--no-hashes", "--no-header", "--no-cache", "--color=never"),
+)
+
+# All that it knows, for whichever server.
+PYTHONS = (
+    *("python", "list", "--only-downloads", "--all-versions", "--all-arches", "--all-platforms"),
+    *("--output-format=json", "--offline", "--no-config", "--no-cache", "--color=never"),
 )
 
 
@@ -44,6 +51,25 @@ def locked(
     exported = tomllib.loads(done.stdout.decode())
     packages: Sequence[Mapping[str, object]] = exported.get("packages", [])
     return [(str(package["name"]), version(package)) for package in packages]
+
+
+def pythons(mirror: str, own: Path | None) -> list[Mapping[str, object]]:
+    """The builds of CPython for Linux that uv can bring, as it lists them; ValueError if it cannot.
+
+    `mirror`: where from; "": where uv has them. `own`: a list that replaces its own. No network.
+    """
+    env = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
+    env |= {"UV_PYTHON_INSTALL_MIRROR": mirror} if mirror else {}
+    env |= {"UV_PYTHON_DOWNLOADS_JSON_URL": str(own)} if own else {}
+    done = run((program(), *PYTHONS), cwd=Path("/"), env=env, limit=LIMIT)
+    if done.returncode:
+        raise ValueError(in_short(text(done.stderr)))
+    known = {"os": "linux", "implementation": "cpython", "variant": "default"}
+    return [
+        one
+        for one in json.loads(done.stdout)
+        if all(one[name] == value for name, value in known.items()) and one["libc"] != "musl"
+    ]
 
 
 def version(package: Mapping[str, object]) -> str:

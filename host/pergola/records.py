@@ -63,8 +63,9 @@ class Manifest:
     that build the project its version, which they cannot ask git for. `exported`: the list was
     made of a lock that knows nothing of what builds the project.
     `health_status`: the answers that count as ready, such as 200 or 2xx. `server`: uvicorn,
-    granian, hypercorn or command. `own_server`: Pergola's Uvicorn with its version, where the
-    application's lock has none. `shared_directories`: those that stay, from the application's own.
+    granian, hypercorn or command. `interpreter`: the path of its Python; empty: the system's usual
+    one. `own_server`: Pergola's Uvicorn with its version, where the application's lock has none.
+    `shared_directories`: those that stay, from the application's own.
     """
 
     id: str = ""
@@ -81,6 +82,7 @@ class Manifest:
     groups: list[str] = field(default_factory=list)
     package: str = ""
     python: str = ""
+    interpreter: str = ""
     subdirectory: str = ""
     build_command: str = ""
     asgi: str = ""

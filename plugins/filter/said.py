@@ -31,7 +31,7 @@ FORMS: dict[str, dict[str, str]] = {
         "commit": r"[0-9a-f]{40}|tree-[0-9a-f]{11,64}",
         "from": r"([a-z0-9]{12}-[0-9a-f]{8})?",
     },
-    "python": {"python": r"\d{1,2}\.\d{1,2}"},
+    "python": {"python": r"\d{1,2}(\.\d{1,3}){1,2}"},
 }
 SHOWN = 60  # characters of a value in a message
 

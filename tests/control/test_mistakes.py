@@ -441,6 +441,13 @@ WRONG_SETTINGS = (
         command=f"{DEPLOY} -e version=v9",
     ),
     Mistake(
+        "a version of Python without quotes",
+        what="app_python is 3.1, must be a text: put it in quotes",
+        where=f"{SETTINGS}:27",
+        following='app_python: "3.14"',
+        settings=added("app_python: 3.10"),
+    ),
+    Mistake(
         "an application without a lock",
         what="its packages are not pinned",
         where=f"{SETTINGS}:14",

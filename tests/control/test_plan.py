@@ -127,6 +127,35 @@ def refusal(tmp_path, app, was, **more):
     return message
 
 
+# Its Python
+
+
+@pytest.mark.parametrize(
+    ("of_all", "interpreter", "says"),
+    [
+        (True, "", None),
+        (False, "", "3.12, the server's own, for 3.12 (.python-version:1)"),
+        (False, "/usr/bin/python3.12", "3.12, the server's own, for 3.12 (.python-version:1)"),
+        (
+            False,
+            "/opt/pergola/python/cpython-3.12.4-linux-x86_64-gnu/bin/python3.12",
+            "3.12, which uv brings, for 3.12 (.python-version:1)",
+        ),
+    ],
+)
+def test_the_python_that_was_asked_for_is_said_with_its_place(
+    tmp_path, app, of_all, interpreter, says
+):
+    asked = {"said": "3.12 (.python-version:1)", "versions": "==3.12.*", "of_all": of_all}
+    found = planned(
+        *(tmp_path, app, None),
+        python=asked,
+        interpreter=interpreter,
+        config={"python": "3.12"},
+    )
+    assert found.get("python") == ([says] if says else None)
+
+
 # The server
 
 

@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from pergola import apps, postgres
+from pergola import apps, apt, postgres
 from pergola.app import apply, cli, look, postgresql
 from pergola.app.directories import Directory
 from pergola.app.order import ORDER, Order
+from pergola.app.packages import Wanted
 from pergola.apps import App
-from pergola.database import extensions, needs, restart, shared, state
+from pergola.database import needs, restart, shared, state
 from pergola.database import server as servers
 from pergola.database.databases import Database
 from pergola.database.needs import Need
@@ -120,7 +121,7 @@ def host(tmp_path, monkeypatch):
         (Cluster, "is_in_service", lambda _: found.runs),
         (Cluster, "sql", lambda *_: json.dumps(found.in_force)),
         (state, "of_server", found.state),
-        (extensions, "attempt", found.attempt),
+        (apt, "attempt", found.attempt),
         (shared.settings, "check", lambda *_: None),
         (restart, "read_again", found.read_again),
         (restart, "restart", found.restart),
@@ -300,6 +301,21 @@ def test_packages_are_told_and_one_that_there_is_not_is_refused(host):
     (said,) = look.look(wanted).wrong
     assert "no package of the extension vector (postgresql-17-pgvector)" in said
     assert "postgresql_repository: pgdg in the inventory that provisions the server" in said
+
+
+@pytest.mark.parametrize("has_database", [True, False])
+def test_what_its_code_needs_comes_with_them_and_what_there_is_not_is_refused(
+    host, monkeypatch, has_database
+):
+    monkeypatch.setattr(apt, "is_read", lambda: True)
+    host.known |= {"ffmpeg", "libpq5"}
+    system = Wanted(["ffmpeg"], {"libpq5": "uv.lock: psycopg2"})
+    found = look.look(order(system=system, packages=["apprise"], has_database=has_database))
+    assert found.install == ["apprise", "ffmpeg", "libpq5"]
+    assert found.packages == ["ffmpeg (app_system_packages)", "libpq5 (uv.lock: psycopg2)"]
+    assert found.wrong == []
+    wrong = look.look(order(system=Wanted(["ffmpg"]), has_database=has_database)).wrong
+    assert wrong[0].startswith("app_system_packages: this system has no package ffmpg")
 
 
 def test_an_extension_that_no_package_brings_is_told(host):

@@ -12,7 +12,7 @@ FLOORS = [
     ["errors"],
     ["people", "connection"],
     ["system"],
-    ["documents", "apprise"],
+    ["documents", "apprise", "apt"],
     ["records"],
     ["lock", "notes", "results"],
     ["postgres"],

@@ -26,7 +26,11 @@ FIRST_LINE = {
 def test_a_manifest_and_settings_hold_what_the_role_says():
     """A name that only one of them knows would be lost on its way."""
     manifest = {*ROLE["__release_config"], *OF_COMMIT} - SECRET
-    assert set(Manifest.__dataclass_fields__) == manifest | {"environment_names", "own_server"}
+    assert set(Manifest.__dataclass_fields__) == manifest | {
+        "environment_names",
+        "own_server",
+        "interpreter",
+    }
     assert set(Settings.__dataclass_fields__) == set(ROLE["__release_settings"])
 
 

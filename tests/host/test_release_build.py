@@ -31,10 +31,13 @@ def test_a_full_disk_is_refused_before_anything_is_unpacked(releases):
         ("Failed to fetch: `https://index.test/idna/`\n  Caused by: dns error", "base_http_proxy"),
         (
             "error: The current Python version (3.11.2) does not satisfy Python>=3.13",
-            "requires-python",
+            "app_python",
         ),
         ("cp: error writing 'x': No space left on device", "make room"),
-        ("error: the build of `thing` failed: gcc: not found", ""),
+        ("error: the build of `thing` failed: gcc: not found", "app_system_packages"),
+        ("error: command 'gcc' failed: No such file or directory", "app_system_packages"),
+        ("Error: pg_config executable not found.", "app_system_packages"),
+        ("error: the build of `thing` failed: no such thing", ""),
     ],
 )
 def test_the_hint_of_a_failed_build_is_for_its_cause_and_only_for_that(printed, says):
@@ -115,6 +118,18 @@ def test_a_package_without_a_wheel_is_built_without_the_cache_in_reach(shop):
     assert "--no-build" in again[0]
     assert "--no-build" not in built[0]
     assert built[2]["UV_CACHE_DIR"] == str(shop.work / "cache")
+
+
+def test_all_of_it_is_built_with_the_python_of_the_release(shop):
+    """Whatever the project itself says of Pythons to uv: only a variable beats that."""
+    told = shop.ends()
+    shop.interpreter = "/opt/python/bin/python3.12"
+    (shop.code / "pyproject.toml").touch()
+    packages.Packages(shop, Ordered(installer="uv-lock")).fetch()
+    for _, _, environment, *_ in told:
+        assert environment["UV_PYTHON"] == "/opt/python/bin/python3.12"
+        assert environment["UV_PYTHON_DOWNLOADS"] == "never"
+        assert environment["UV_PYTHON_PREFERENCE"] == "system"
 
 
 def test_a_lock_of_uvs_is_installed_first_without_what_has_to_be_built(shop):

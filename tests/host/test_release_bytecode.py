@@ -142,7 +142,8 @@ def test_nothing_that_a_power_loss_may_have_cut_is_in_the_store(build, releases)
 
 
 def test_it_is_of_the_python_that_reads_it(build, monkeypatch):
-    assert bytecode.BEGINS[:4] == importlib.util.MAGIC_NUMBER
-    monkeypatch.setattr(bytecode, "BEGINS", b"of another")
+    tag, begins = bytecode.abi(sys.executable)
+    assert (tag, begins[:4]) == (sys.implementation.cache_tag, importlib.util.MAGIC_NUMBER)
+    monkeypatch.setattr(bytecode, "abi", lambda python: (tag, b"of another"))
     place, *_ = build("a", hello="SAYS = 'ada'\n")
     assert not list(place.rglob("*.pyc"))

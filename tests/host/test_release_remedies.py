@@ -6,11 +6,23 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from apt_made import Apt
+from pergola import apt
 from pergola.records import Manifest
 from pergola.release.remedies import modules, remedies
 from pergola.release.remedies.seen import Seen
 
 HOME = Path("/srv/notes")
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    """The packages that apt knows."""
+    system = Apt()
+    monkeypatch.setattr(apt, "attempt", system.attempt)
+    return system.known
+
+
 SETTINGS = """
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -199,7 +211,22 @@ def test_a_server_that_the_release_has_not_is_told(said, command):
     ],
 )  # fmt: skip
 def test_a_library_of_the_system_is_told_with_its_package(said, lines, package):
-    assert f"base_extra_packages: [{package}" in said(lines)
+    assert f"app_system_packages: [{package}" in said(lines)
+
+
+@pytest.mark.parametrize(
+    ("library", "there", "package"),
+    [
+        ("libfoo.so.3", {"libfoo3"}, "libfoo3"),
+        ("libfoo2.so.3", {"libfoo2-3"}, "libfoo2-3"),
+        ("libFoo_bar.so.12", {"libfoo-bar12"}, "libfoo-bar12"),
+        ("libmagic.so.1", {"libmagic1t64"}, "libmagic1t64"),
+    ],
+)
+def test_a_library_has_the_package_that_this_system_has(said, there, library, package, known):
+    known |= there
+    says = said(f"OSError: {library}: cannot open shared object file: No such file or directory")
+    assert f"app_system_packages: [{package}]" in says
 
 
 def test_a_library_that_nobody_listed_is_told_with_what_finds_its_package(said):

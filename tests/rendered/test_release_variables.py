@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import FileVaultSecret
 from ansible.template import Templar, trust_as_template
 from test_systems import SYSTEMS, Host
 
+ROOT = Path(__file__).parents[2]
 LIBPQ = {"PGHOST": "/run/postgresql", "PGDATABASE": "notes", "PGUSER": "notes"}
 
 
@@ -106,3 +108,88 @@ def test_an_encrypted_file_is_decrypted_by_ansible(host, tmp_path):
     found = host(app_environment_file=".env")
     assert made(found, vault)[1] == {"A": "hush"}
     assert "cannot be decrypted; add --ask-vault-pass" in found.broken()
+
+
+# -- the Python it runs with -----------------------------------------------------------------------
+
+
+def ordered(host):
+    """What the server is told of a release's Python."""
+    host.variables |= {"__release_found": dict.fromkeys(OF_COMMIT, "")}
+    templar = Templar(DataLoader(), host.variables)
+    text = "{{ __release_manifest | combine(__release_build_access) }}"
+    return templar.template(trust_as_template(text))
+
+
+OF_COMMIT = ["id", "commit", "installer", "describe", "date", "lock", "directory"]
+OF_COMMIT += ["version_variables", "exported"]
+
+
+def test_a_release_runs_with_the_servers_own_unless_another_was_chosen(host):
+    found = ordered(host())
+    assert (found["python"], found["interpreter"], found["python_builds"]) == ("3.13", "", {})
+    one = host(app_python_mirror="https://mirror.example.org")
+    chosen = {"version": "3.12.4", "interpreter": "/opt/x/bin/python3.12", "builds": {}}
+    one.variables["__preflight_python"] = chosen
+    found = ordered(one)
+    assert found["interpreter"] == "/opt/x/bin/python3.12"
+    assert found["python_mirror"] == "https://mirror.example.org"
+
+
+def test_the_chosen_python_is_part_of_what_makes_a_release(host):
+    one = host()
+    role = yaml.safe_load((ROOT / "roles/release/vars/main.yml").read_text())
+    one.variables["__release_pythons"] = trust_as_template(role["__release_pythons"])
+    own = {"__release_brought": {"python": "3.13"}}
+    other = {**own, "release_python": {"version": "3.12.4"}}
+    one.variables |= {"ansible_play_hosts_all": ["a", "b"]}
+    one.variables["hostvars"] = {"a": own, "b": own}
+    assert one("__release_pythons") == "3.13"
+    one.variables["hostvars"] = {"a": own, "b": other}
+    assert one("__release_pythons") == "3.12.4, 3.13"
+
+
+@pytest.mark.parametrize("python", ["3.14", "3.12.4", ""])
+def test_a_version_of_python_is_taken(host, python):
+    assert host(app_python=python).broken() == ""
+
+
+@pytest.mark.parametrize("python", ["3.1", "python3.12", ">=3.12", "3", "2.7", "3.9", "3.x"])
+def test_what_is_no_version_of_python_is_refused(host, python):
+    assert 'app_python: "3.10"' in host(app_python=python).broken()
+
+
+def test_a_mirror_is_an_address_or_a_file_beside_the_inventory(host, tmp_path):
+    assert "app_python_mirror" in host(app_python_mirror="mirror.example.org").broken()
+    assert "app_python_mirror" in host(app_python_mirror="builds.json").broken()
+    assert "would be shown" in host(app_python_mirror="https://me:secret@m.example").broken()
+    (tmp_path / "builds.json").touch()
+    assert host(app_python_mirror="builds.json").broken() == ""
+    assert host(app_python_mirror="https://mirror.example.org/x").broken() == ""
+
+
+# -- the distribution's packages -------------------------------------------------------------------
+
+
+def test_the_server_is_told_what_is_asked_for_and_what_the_lock_needs(host):
+    one = host(app_system_packages=["ffmpeg"])
+    needs = {"run": {"libpq5": "uv.lock: psycopg2"}, "build": {"uv.lock: psycopg2": ["gcc"]}}
+    one.variables["__preflight_found"] = {"system_packages": needs, "needs": ["git"]}
+    told = one("__app_order")
+    assert told["system"] == {"asked": ["ffmpeg"], "known": needs["run"], "build": needs["build"]}
+    assert "git" in told["packages"]
+
+
+def test_what_is_installed_is_said_with_its_reason(host):
+    one = host()
+    look = {"packages": ["ffmpeg (app_system_packages)"], "restart": {}, "site": {}}
+    one.variables |= {"__app_look": look, "ansible_check_mode": True}
+    one.variables |= {"__app_plain_http": False, "__app_certificates": "own"}
+    said = next(str(one_of).strip() for one_of in one("__app_reports_of_look") if one_of)
+    assert "would get of the distribution's packages:" in said
+    assert said.endswith("ffmpeg (app_system_packages).")
+
+
+@pytest.mark.parametrize("name", ["FFmpeg", "lib pq5", "-y"])
+def test_what_is_no_name_of_a_package_is_refused(host, name):
+    assert "app_system_packages" in host(app_system_packages=[name]).broken()

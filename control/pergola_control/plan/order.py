@@ -38,6 +38,8 @@ class New(Release, total=False):
     lock: str
     directory: str
     root: str  # what of the repository is packed
+    python: Mapping[str, object]  # which versions were asked for, and where
+    interpreter: str  # the path of its Python; empty: the server's usual one
     config: Mapping[str, object]
     environment: Sequence[str]  # the names of its variables
     processes: Sequence[Work] | Works

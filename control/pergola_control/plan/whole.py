@@ -17,6 +17,7 @@ from pergola_control.plan.migrations import migration_lines
 from pergola_control.plan.order import Live, New, Order, described, short
 from pergola_control.plan.packages import Lock, options_of, package_lines
 from pergola_control.refusal import RefusalError
+from pergola_control.source.interpreters import PLACE
 from pergola_control.source.servers import own_version
 from pergola_control.source.settings import Settings
 
@@ -42,6 +43,7 @@ def plan_of(settings: Settings, order: Order) -> str:
     sections = {
         "commits": commit_lines(history, live, new) if live else [f"+ {described(new)}"],
         "packages": package_lines(lock_of(live, history, lock.projects) if live else None, lock),
+        **({"python": python} if (python := python_lines(new)) else {}),
         **({"server": served} if (served := server_lines(new, lock)) else {}),
         "migrations": migration_lines(history, live, new, paths),
         "environment": environment_lines(live, new, more_differs),
@@ -55,6 +57,16 @@ def plan_of(settings: Settings, order: Order) -> str:
         for number, line in enumerate(found or ["none"]):
             lines.append(f"  {'' if number else label:{LABEL_WIDTH}}{line}")
     return "\n".join(map(printable, lines))
+
+
+def python_lines(new: New) -> list[str]:
+    """Which Python the release runs with, where not any server's own would do."""
+    found = new.get("python") or {}
+    if not found.get("said") or found.get("of_all"):
+        return []
+    brought = str(new.get("interpreter", "")).startswith(PLACE)
+    whose = "which uv brings" if brought else "the server's own"
+    return [f"{new['config'].get('python', '')}, {whose}, for {found['said']}"]
 
 
 def server_lines(new: New, lock: Lock) -> list[str]:

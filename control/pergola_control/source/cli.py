@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pergola_control.programs import text
@@ -26,6 +27,8 @@ from pergola_control.source.archives import (
 )
 from pergola_control.source.directories import named_path
 from pergola_control.source.forms import form_of
+from pergola_control.source.needs import needs
+from pergola_control.source.pythons import asked
 from pergola_control.source.servers import refuse_missing
 from pergola_control.source.settings import WORKING_TREE, Settings, checked
 from pergola_control.source.shared import refuse_in_the_way, shared_paths
@@ -38,6 +41,8 @@ def release_of(settings: Settings, plan: bool, server: str = "") -> dict[str, ob
     with locked(settings.room):
         release, warnings = resolved(settings)
         form = form_of(release, settings)
+        python, told = asked(release, settings)
+        warnings += told
         if not settings.build:  # else it may make or fetch them
             release.refuse_pointers()
             static = named_path(release.directory, settings.static_dir)
@@ -57,6 +62,8 @@ def release_of(settings: Settings, plan: bool, server: str = "") -> dict[str, ob
             "directory": release.directory,
             "needs": list(form.needs),
             "exported": form.exported,
+            "python": python.result,
+            "system_packages": asdict(needs(release, form, settings)),
             "version_variables": version_variables(release),
         }
         listed = form.files.get(form.lock) or release.read(form.lock) or ""
@@ -92,6 +99,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--package", default="", help="the member of a uv workspace")
     parser.add_argument("--static-dir", default="", help="a directory that must be in it")
     parser.add_argument("--shared", default=(), type=comma, help="directories that stay, with ,")
+    parser.add_argument("--python", default="", help="the version of Python: app_python")
     parser.add_argument("--server", default="", help="what serves it: app_server")
     parser.add_argument("--config-digest", required=True, help="hex digest of the environment")
     parser.add_argument("--cache", required=True, type=Path, help="directory for archives, mirrors")

@@ -38,6 +38,7 @@ class Settings:
     package: str = ""
     static_dir: str = ""
     shared: tuple[str, ...] = ()  # directories that stay on the server, from the application's own
+    python: str = ""
 
     @property
     def wanted(self) -> str:

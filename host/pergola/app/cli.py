@@ -9,6 +9,8 @@ from pathlib import Path
 from pergola.app.apply import apply
 from pergola.app.look import look
 from pergola.app.order import ORDER
+from pergola.app.packages import WANTED
+from pergola.app.packages import look as look_at
 from pergola.documents import answer
 from pergola.errors import PergolaError, of_system
 
@@ -20,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = main.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("look", help="what the server has for it, and what it would change")
+    verbs.add_parser("packages", help="which of the distribution's packages it needs")
     take = verbs.add_parser("apply", help="make its accounts and databases, and serve its site")
     take.add_argument("--kept", type=Path, help="where the files before lie")
     return main
@@ -29,6 +32,9 @@ def main() -> int:
     options = parser().parse_args()
     os.umask(0o022)
     try:
+        if options.verb == "packages":
+            print(answer(look_at(WANTED.parse(sys.stdin.read(), "what is wanted"))))
+            return 0
         order = ORDER.parse(sys.stdin.read(), "the order on standard input")
         print(answer(look(order) if options.verb == "look" else apply(order, options.kept)))
     except (PergolaError, OSError) as error:

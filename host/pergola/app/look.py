@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pergola import apps
+from pergola import apps, apt
 from pergola.app import directories, postgresql
+from pergola.app import packages as needed
 from pergola.app.order import Order
-from pergola.database import extensions, shared
 from pergola.database import server as servers
+from pergola.database import shared
 from pergola.database.server import Noted
 from pergola.database.shared import Changes
 from pergola.errors import PergolaError
@@ -24,9 +25,9 @@ PROVISIONED = Path("/etc/caddy/authority")
 class Look:
     """The answer.
 
-    `wrong`: why it cannot be, a sentence each. `install`: packages. `restart`: what PostgreSQL
-    restarts for. `makes`: what is missing of databases, in words. `provisioned`: by this Pergola,
-    or a newer one that reads the same.
+    `wrong`: why it cannot be, a sentence each. `install`: packages. `packages`: those that its code
+    needs, with the reason. `restart`: what PostgreSQL restarts for. `makes`: what is missing of
+    databases, in words. `provisioned`: by this Pergola, or a newer one that reads the same.
     """
 
     site: Site
@@ -35,18 +36,21 @@ class Look:
     install: list[str] = field(default_factory=list)
     restart: Changes = field(default_factory=dict)
     makes: list[str] = field(default_factory=list)
+    packages: list[str] = field(default_factory=list)
 
 
 def look(order: Order) -> Look:
     found = site.look(order.app, order.domains[0])
-    packages = extensions.missing(order.packages)
-    wrong = [*alike_names(order), *directories.wrong(apps.HOMES / order.app, order.shared)]
+    system = needed.look(order.system)
+    packages = [*apt.missing(order.packages), *system.install]
+    in_the_way = directories.wrong(apps.HOMES / order.app, order.shared)
+    wrong = [*alike_names(order), *in_the_way, *system.wrong]
     provisioned = bool(found.version) and PROVISIONED.exists()
     if not order.has_database:
-        return Look(found, provisioned, wrong=wrong, install=packages)
+        return Look(found, provisioned, wrong=wrong, install=packages, packages=system.notes)
     server = servers.NOTED.read(servers.FILE)
     if server is None or not server.least:
-        return Look(found, provisioned=False, wrong=wrong, install=packages)
+        return Look(found, provisioned=False, wrong=wrong, install=packages, packages=system.notes)
     try:
         cluster = postgresql.of_server(server)
     except PergolaError as error:
@@ -59,6 +63,7 @@ def look(order: Order) -> Look:
         install=[*packages, *postgresql.packages(order, server)],
         restart={} if wrong else restarts(order, server, cluster),
         makes=[] if wrong else postgresql.makes(order, server, cluster),
+        packages=system.notes,
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from pergola.app.directories import Directory
+from pergola.app.packages import Wanted
 from pergola.database import extensions
 from pergola.database.databases import Database
 from pergola.database.needs import Need
@@ -16,8 +17,9 @@ class Order:
     `identity`: what tells it from one of another inventory that has the same name. `domains`: the
     names of its site, its own first. `has_database`: in this host's own PostgreSQL, with so many
     `connections` at once. `packages`: what it needs of the distribution's beside those of its
-    extensions. `files`: the directories in which it keeps files. `shared`: those that stay from
-    release to release. `takes_over`: somebody said yes to an application of another inventory.
+    extensions. `system`: what its code needs of them. `files`: the directories in which it keeps
+    files. `shared`: those that stay from release to release. `takes_over`: somebody said yes to an
+    application of another inventory.
     """
 
     app: str
@@ -27,6 +29,7 @@ class Order:
     connections: int = 0
     databases: list[Database] = field(default_factory=list)
     packages: list[str] = field(default_factory=list)
+    system: Wanted = field(default_factory=Wanted)
     files: list[str] = field(default_factory=list)
     shared: list[Directory] = field(default_factory=list)
     takes_over: bool = False

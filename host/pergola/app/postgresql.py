@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from pergola import apt
 from pergola.app.order import Order
 from pergola.database import databases, extensions, needs, restart, shared, state
 from pergola.database.databases import Database
@@ -49,7 +50,7 @@ def of_server(server: Noted) -> Cluster:
 
 def packages(order: Order, server: Noted) -> list[str]:
     """Those of its extensions that are not installed."""
-    return extensions.missing(extensions.packages(order.extensions, server.version))
+    return apt.missing(extensions.packages(order.extensions, server.version))
 
 
 def wrong(order: Order, server: Noted, cluster: Cluster) -> Iterator[str]:
@@ -60,7 +61,7 @@ def wrong(order: Order, server: Noted, cluster: Cluster) -> Iterator[str]:
     except PergolaError as error:
         yield f"{error.reason}. {error.hint}"
         return
-    for package in extensions.unknown(packages(order, server)):
+    for package in apt.unknown(packages(order, server)):
         yield (
             f"app_databases: this system has no package of the extension "
             f"{extensions.of_package(package)} ({package}). Remove it, or set "

@@ -6,8 +6,6 @@ The others are part of the server's package, or of packages in base_extra_packag
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pergola.system import attempt
-
 
 @dataclass(frozen=True)
 class Special:
@@ -40,24 +38,3 @@ def preload(extensions: Iterable[str]) -> list[str]:
 def of_package(package: str) -> str:
     """The extension that a package brings."""
     return next(name for name, one in SPECIAL.items() if package.endswith(f"-{one.package}"))
-
-
-def missing(names: Iterable[str]) -> list[str]:
-    """The packages that are not installed."""
-    form = "--showformat=${db:Status-Status}"
-    return [
-        name
-        for name in names
-        if attempt("dpkg-query", "--show", form, name).stdout.strip() != "installed"
-    ]
-
-
-def unknown(names: Iterable[str]) -> list[str]:
-    """The packages that apt cannot install, as no archive that it reads has them."""
-    return [
-        name for name in names if "Candidate: (none)" in (said := policy(name)) or not said.strip()
-    ]
-
-
-def policy(name: str) -> str:
-    return attempt("apt-cache", "policy", name).stdout

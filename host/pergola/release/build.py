@@ -4,9 +4,10 @@ import os
 import shutil
 from dataclasses import dataclass, field, replace
 
+from pergola.documents import Json
 from pergola.errors import PergolaError
 from pergola.records import MANIFEST, Manifest
-from pergola.release import servers, tree
+from pergola.release import pythons, servers, tree
 from pergola.release.accounts import end_all_of
 from pergola.release.bytecode import Bytecode
 from pergola.release.commands import credential_text, environment_text
@@ -30,6 +31,9 @@ class Ordered(Manifest):
     # Of what fetches and builds packages only: they are not kept.
     build_secrets: dict[str, str] = field(default_factory=dict)
     build_netrc: str = ""
+    # Where its Python comes from.
+    python_mirror: str = ""
+    python_builds: Json = field(default_factory=dict)
 
     @property
     def public(self) -> Manifest:
@@ -54,9 +58,10 @@ class Build:
         self.check_disk()
         end_all_of(self.settings.build_user)
         tree.remove(self.target)
-        shop = Workshop(self.releases, self.target)
+        shop = Workshop(self.releases, self.target, self.ordered.interpreter)
         self.begin(shop)
         self.describe()
+        self.bring_python()
         self.unpack(shop)
         access = Access(self.ordered.build_secrets, self.ordered.build_netrc)
         packages, bytecode = (
@@ -141,6 +146,13 @@ class Build:
         for name, content in ordered.credentials.items():
             write(self.target / "credentials" / name, content, 0o600)
         MANIFEST.write(self.target / "release.json", ordered.public)
+
+    def bring_python(self) -> None:
+        """Have the Python that it runs with; its manifest keeps others from removing that."""
+        ordered = self.ordered
+        pythons.bring(
+            ordered.interpreter, self.settings, ordered.python_mirror, ordered.python_builds
+        )
 
     def note_server(self, shop: Workshop) -> None:
         """Write down what serves it, if that is not the application's own."""

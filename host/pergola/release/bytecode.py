@@ -2,8 +2,9 @@
 
 What is beside a module is a link into a store of root's, where byte-code has the digest of its
 source as its name. Nothing that a build wrote comes into it: what a build has left in the way of
-byte-code is thrown away, and what the store lacks is compiled in the sandbox by the system's own
-Python, which runs none of it. It holds by content (PEP 552): a file that somebody edits is read.
+byte-code is thrown away, and what the store lacks is compiled in the sandbox by the Python that the
+environment was made with, which runs none of it. It holds by content (PEP 552): a file that
+somebody edits is read.
 """
 
 import contextlib
@@ -17,19 +18,19 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pergola.release import tree
+from pergola.release import pythons, tree
 from pergola.release.workshop import Workshop
 from pergola.system import account_of, write
 
 CACHE = "__pycache__"
-TAG = f"{sys.implementation.cache_tag}.pyc"
-# Of a file: which Python reads it, and that it holds for the content that it was made from.
-BEGINS = importlib.util.MAGIC_NUMBER + (3).to_bytes(4, "little")
+# Which Python reads a file, by its name and its first bytes.
+ABI = "import sys, importlib.util as u; print(sys.implementation.cache_tag, u.MAGIC_NUMBER.hex())"
+CHECKED = (3).to_bytes(4, "little")  # it holds for the content that it was made from
 # Not by an environment's Python, which runs what its packages have it run at the start (.pth).
 # Some packages hold files that are no Python of this version. By a process for each CPU, with its
 # share of the files: compileall's own -j is for directories, what it is told it compiles in turn.
 COMPILE = (
-    'xargs -d "\\n" -P "$2" -n "$3" "$1" -P -s -m compileall -qq '
+    'xargs -d "\\n" -P "$2" -n "$3" "$1" -I -X "pycache_prefix=$4" -m compileall -qq '
     "--invalidation-mode checked-hash -- >/dev/null 2>&1 || true"
 )
 
@@ -44,7 +45,8 @@ class Bytecode:
     def __init__(self, shop: Workshop, home: Path) -> None:
         self.shop, self.top = shop, shop.venv / "lib"
         store = home / "bytecode"
-        self.store, self.fresh = store / sys.implementation.cache_tag, store / "fresh"
+        self.tag, self.begins = abi(shop.python)
+        self.store, self.fresh = store / self.tag, store / "fresh"
         shutil.rmtree(self.fresh, ignore_errors=True)
         # Other accounts of the server may not read what is made of an application's modules.
         for folder in (store, self.store, self.fresh):
@@ -97,16 +99,15 @@ class Bytecode:
         processes = os.cpu_count() or 1
         share = math.ceil(len(lacking) / processes)
         self.shop.run(
-            ["sh", "-uc", COMPILE, "sh", self.shop.python, str(processes), str(share)],
+            ["sh", "-uc", COMPILE, "sh", self.shop.python, str(processes), str(share), str(made)],
             "compile it",
             text="".join(f"{path}\n" for path in lacking.values()),
-            environment={"PYTHONPYCACHEPREFIX": str(made)},
         )
         for digest, path in lacking.items():
-            found = made.joinpath(*path.parent.parts[1:], compiled(path.name))
+            found = made.joinpath(*path.parent.parts[1:], self.compiled(path.name))
             with contextlib.suppress(OSError), tree.open_plain(found) as file:
                 content = file.read(tree.LONGEST_READ)
-                if content.startswith(BEGINS):
+                if content.startswith(self.begins):
                     write(self.fresh / digest, content, durable=False)
         tree.remove(made)
 
@@ -125,7 +126,11 @@ class Bytecode:
             if places:
                 with made_at(CACHE, at) as cache:
                     for name, place in places.items():
-                        os.link(place, compiled(name), dst_dir_fd=cache)
+                        os.link(place, self.compiled(name), dst_dir_fd=cache)
+
+    def compiled(self, name: str) -> str:
+        """The name of a module's byte-code."""
+        return f"{name.removesuffix('.py')}.{self.tag}.pyc"
 
 
 def prune(home: Path) -> None:
@@ -138,9 +143,14 @@ def prune(home: Path) -> None:
             folder.rmdir()
 
 
-def compiled(name: str) -> str:
-    """The name of a module's byte-code."""
-    return f"{name.removesuffix('.py')}.{TAG}"
+def abi(python: str) -> tuple[str, bytes]:
+    """How an interpreter, which is root's, calls its byte-code, and what that begins with."""
+    if Path(python) == Path(sys.executable).resolve():
+        tag, magic = sys.implementation.cache_tag, importlib.util.MAGIC_NUMBER
+    else:
+        tag, found = pythons.asked(python, ABI).split()
+        magic = bytes.fromhex(found)
+    return str(tag), magic + CHECKED
 
 
 def digest_of(file: int) -> str:

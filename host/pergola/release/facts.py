@@ -12,7 +12,7 @@ from pergola.system import show
 # What says of a manifest which release it is of; the rest are the settings that are part of it.
 OWN = ("id", "commit", "describe", "date", "processes", "schedules")
 NO_SETTINGS = (
-    *(*OWN, "installer", "environment_names", "own_server"),
+    *(*OWN, "installer", "environment_names", "own_server", "interpreter"),
     *("lock", "directory", "version_variables", "exported"),
 )
 LAST_LINES = 10

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pergola.apps import Colour
 from pergola.errors import PergolaError
-from pergola.release import bytecode
+from pergola.release import bytecode, pythons
 from pergola.release.bake import Bake, end_of, is_marked
 from pergola.release.build import Build
 from pergola.release.migrations import Migration, unfinished_indexes
@@ -157,6 +157,7 @@ def drain(work: Work) -> None:
     work.write_ledger("live")
     work.progress.removed = work.releases.prune(work.progress.began)
     bytecode.prune(work.releases.home)
+    pythons.prune()
     work.lock.release()
 
 

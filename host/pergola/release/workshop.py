@@ -53,7 +53,15 @@ HINTS = (
     (
         r"does not satisfy Python|incompatible with the project's Python requirement"
         r"|requires-python|Requires-Python",
-        "the server's Python is not one that requires-python in pyproject.toml allows",
+        "a package of the lock is for other versions of Python than this release's: set app_python "
+        "to one that it allows, and deploy again",
+    ),
+    (
+        r"pg_config executable not found|mysql_config|pkg-config|Python\.h: No such file"
+        r"|(\b(gcc|cc)\b|[cg]\+\+)\W*(command )?(failed: )?(not found|No such file)",
+        "a package of the lock has no wheel, and the server lacks what compiles it: set "
+        "app_system_packages, such as [gcc, python3-dev, libpq-dev] for psycopg2, or lock a "
+        "package that has wheels (psycopg2-binary), and deploy again",
     ),
     (r"No space left on device", "make room on the server (df -h), then deploy again"),
 )
@@ -65,8 +73,8 @@ class Workshop:
     They are seen as one mount, so that a command may move files from one to the other.
     """
 
-    def __init__(self, releases: Releases, target: Path) -> None:
-        self.settings = releases.settings
+    def __init__(self, releases: Releases, target: Path, interpreter: str = "") -> None:
+        self.settings, self.interpreter = releases.settings, interpreter
         self.code, self.venv = target / "code", target / "venv"
         self.assets, self.work = target / "assets", target / "work"
         self.directories = (self.code, self.venv, self.assets, self.work)
@@ -80,7 +88,7 @@ class Workshop:
         After the next release of the system `python3` is another one, while this one stays until
         it is removed: a link to `python3` would break the live release at its next start.
         """
-        return str(Path(self.settings.python).resolve())
+        return str(Path(self.interpreter or self.settings.python).resolve())
 
     def run(
         self,
@@ -106,6 +114,8 @@ class Workshop:
             "LANG": "C.UTF-8",
             "UV_PYTHON": self.python,
             "UV_PYTHON_DOWNLOADS": "never",
+            # A project's own preference would have uv make the environment again, in place of ours.
+            "UV_PYTHON_PREFERENCE": "system",
             "UV_NO_PROGRESS": "1",
             **self.sandbox.host,
             "UV_CACHE_DIR": str(self.work / "cache"),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from pergola import apt
 from pergola.release.remedies import modules
 from pergola.release.remedies.seen import Seen
 
@@ -32,7 +33,7 @@ NO_APPLICATION = re.compile(
     r"|Cannot load application from '|Failed to find attribute '|RuntimeError: Could not import '"
 )
 NO_LIBRARY = re.compile(
-    r"(lib[\w.+-]+?)(?:\.so[\w.]*)?: cannot open shared object file"
+    r"(lib[\w.+-]+?)(?:\.so(?:\.(?P<version>\d+))?[\w.]*)?: cannot open shared object file"
     r"|(libpq) library not found|failed to find (libmagic)|Unable to find (zbar) shared library"
 )
 # How env and sh say it.
@@ -96,12 +97,25 @@ def missing_program(seen: Seen) -> Iterator[str]:
 
 def missing_library(seen: Seen) -> Iterator[str]:
     for found in NO_LIBRARY.finditer(seen.lines):
-        name = next(filter(None, found.groups()))
+        name = next(filter(None, (found[1], *found.groups()[2:])))
         name = name if name.startswith("lib") else f"lib{name}"
-        package = next((LIBRARIES[key] for key in LIBRARIES if name.startswith(key)), "")
-        wanted = package.replace(" ", ", ") or "…"
-        where = "" if package else f"; `apt-file search {name}.so` names the package that has it"
+        packages = packages_of(name, found["version"] or "")
+        wanted = ", ".join(packages) or "…"
+        where = "" if packages else f"; `apt-file search {name}.so` names the package that has it"
         yield (
-            f"Setting: base_extra_packages: the server has no {name}; "
-            f"base_extra_packages: [{wanted}] and site.yml install it{where}"
+            f"Setting: app_system_packages: the server has no {name}; "
+            f"app_system_packages: [{wanted}] and a deploy install it{where}"
         )
+
+
+def packages_of(library: str, version: str) -> list[str]:
+    """The packages that bring a library, as this system calls them; none where nobody knows.
+
+    Those that are not in the list have the name that Debian's policy gives them.
+    """
+    key = next((key for key in LIBRARIES if library.startswith(key)), "")
+    if key:
+        return [apt.of_system(name) or name for name in LIBRARIES[key].split()]
+    base = re.sub(r"[^a-z0-9.+-]", "-", library.lower())
+    found = version and apt.of_system(f"{base}{'-' if base[-1].isdigit() else ''}{version}")
+    return [found] if found else []
