@@ -16,6 +16,9 @@ from dataclasses import dataclass, field, fields
 
 from pergola.documents import Form, Json
 
+# The phase, and the ledger's action, that comes when the release serves.
+AFTER = "migrate_after"
+
 
 @dataclass(frozen=True)
 class Process:
@@ -103,6 +106,8 @@ class Manifest:
     server_command: str = ""
     server_options: list[str] = field(default_factory=list)
     own_server: str = ""
+    # What is run once it serves, outside of a migration's limits.
+    migrate_after_command: str = ""
 
     @property
     def lock_path(self) -> str:
@@ -134,6 +139,7 @@ class Settings:
     prepare_timeout_seconds: int = 600
     migrate_timeout_seconds: int = 600
     migrate_limits: dict[str, int] = field(default_factory=dict)
+    migrate_after_timeout_seconds: int = 3600
     database: str | None = None
     schema_query: str = ""
     backup_command: str = ""
@@ -148,8 +154,8 @@ class Settings:
 class Line:
     """Something that was done to the release `to`.
 
-    `time`: in UTC. `action`: deploy, rollback, found, drain, run. `outcome`: live, refused,
-    returned (it had been live), killed, or how a command ended. `schema`: revisions before and
+    `time`: in UTC. `action`: deploy, rollback, found, drain, run, migrate_after. `outcome`: live,
+    refused, returned (it had been live), killed, done, failed, or how a command ended. `schema`: revisions before and
     after, each None without one; None: not noted. `seconds`: by phase.
     """
 

@@ -1,4 +1,8 @@
-"""The migration of a release: a unit of its own, under limits, of which nothing stays behind."""
+"""The migrations of a release, each in a unit of its own, of which nothing stays behind.
+
+One runs before the switch, under limits, as the release before serves meanwhile. One runs after it,
+outside of them: what takes long, but keeps nobody waiting.
+"""
 
 import re
 import time
@@ -37,12 +41,22 @@ URL = re.compile(r"(postgres(?:ql)?(?:\+\w+)?://)([^/@:?#]+)(?::[^/@]*)?@(?=[/?]
 class Migration:
     """One run of a release's migration. `begun`: from when on it may have changed something."""
 
+    what = "migration"
+    limited = True
+    log = "migrate.log"
+    hint = "commit and deploy again"
+
     def __init__(self, releases: Releases, release: str) -> None:
         self.releases, self.release = releases, release
         self.settings = releases.settings
         self.begun = False
-        self.unit = f"{releases.app.name}-migration.service"
+        self.unit = f"{releases.app.name}-{self.what}.service"
         self.said: list[str] = []
+
+    @property
+    def seconds(self) -> int:
+        """How long it may take."""
+        return self.settings.migrate_timeout_seconds
 
     def run(self, command: str) -> None:
         """Migrate; PergolaError, in which nothing is at work any more, when that failed."""
@@ -52,7 +66,7 @@ class Migration:
             self.back_up()
             self.check_result(command, self.execute(command, {}))
             return
-        migrator = Migrator(self.releases)
+        migrator = Migrator(self.releases, self.limited)
         migrator.create()
         with migrator.alone() as holder:
             migrator.end(but=holder)
@@ -77,7 +91,7 @@ class Migration:
         # A file, as a value may be secret; the last one of the unit's beats those before.
         path = self.releases.app.run_dir / "migration.environment"
         write(path, environment_text(environment), 0o600, durable=False)
-        limit = self.settings.migrate_timeout_seconds
+        limit = self.seconds
         began = time.monotonic()
         try:
             done = attempt(
@@ -98,7 +112,7 @@ class Migration:
         if done.returncode == BY_SIGNAL and time.monotonic() - began >= limit:
             done.returncode = KILLED
         said = "".join(f"({line})\n" for line in self.said) + done.stdout
-        write(self.releases.path(self.release) / "migrate.log", said, 0o640)
+        write(self.releases.path(self.release) / self.log, said, 0o640)
         return done
 
     def environment(self, migrator: Migrator) -> dict[str, str]:
@@ -124,18 +138,18 @@ class Migration:
 
     def check_result(self, command: str, done: Done, left: str = "") -> None:
         """PergolaError when the migration failed, or left something that is not finished."""
-        what = f"the migration `{command}` of {self.release}"
+        what = f"the {self.what} `{command}` of {self.release}"
         if done.returncode:
             raise PergolaError(
                 f"{what} {ended(done.returncode)}",
                 "\n".join(filter(None, [last_lines(done.stdout), left])),
-                hint="see above what it said; fix it, commit and deploy again",
+                hint=f"see above what it said; fix it, {self.hint}",
             )
         if left:
             raise PergolaError(
                 f"{what} says that it succeeded, but left something half-made",
                 left,
-                hint="do what is said above, fix the migration, commit and deploy again",
+                hint=f"do what is said above, fix the {self.what}, {self.hint}",
             )
 
     def left_behind(self, migrator: Migrator, prepared: set[str]) -> str:
@@ -190,6 +204,19 @@ class Migration:
                 last_lines(done.stdout + done.stderr),
                 hint="nothing was migrated; fix the backup and deploy again",
             )
+
+
+class MigrationAfter(Migration):
+    """The same of what runs once the release serves: what stops it takes nothing back."""
+
+    what = "migration-after"
+    limited = False
+    log = "migrate-after.log"
+    hint = "commit and deploy again; a deploy of the same release runs it again as well"
+
+    @property
+    def seconds(self) -> int:
+        return self.settings.migrate_after_timeout_seconds
 
 
 def unfinished_indexes(releases: Releases) -> list[str]:

@@ -63,10 +63,12 @@ AT_WORK = "from pg_stat_activity where usename = '{role}' and pid <> {but}"
 class Migrator:
     """The role, and what only PostgreSQL's superuser sees of its sessions."""
 
-    def __init__(self, releases: Releases) -> None:
+    def __init__(self, releases: Releases, limited: bool = True) -> None:
         self.home, self.owner = releases.home, releases.settings.user
         self.role = f"{self.owner}_migration"
-        self.limits = releases.settings.migrate_limits
+        limits = releases.settings.migrate_limits
+        # For PostgreSQL 0 is no limit.
+        self.limits = limits if limited else dict.fromkeys(limits, 0)
         self.conninfo = releases.settings.database or ""
 
     def sql(self, script: str) -> str:

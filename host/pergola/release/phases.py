@@ -6,8 +6,10 @@
     switch    flip the flag file, change processes    one host first, then the others
     bake      watch real requests for a while         (optional)
     drain     stop the old slot, write the ledger
+    migrate_after   what of the migration waits for the new release        one host, if there is any
 
-A phase may be killed at any point. Until `drain` the old slot runs, so going back is a flip.
+A phase may be killed at any point. Until `drain` the old slot runs, so going back is a flip. What
+comes after it takes nothing back.
 """
 
 from collections.abc import Callable
@@ -15,10 +17,11 @@ from pathlib import Path
 
 from pergola.apps import Colour
 from pergola.errors import PergolaError
+from pergola.records import AFTER, Line
 from pergola.release import bytecode
 from pergola.release.bake import Bake, end_of, is_marked
 from pergola.release.build import Build
-from pergola.release.migrations import Migration, unfinished_indexes
+from pergola.release.migrations import Migration, MigrationAfter, unfinished_indexes
 from pergola.release.releases import other
 from pergola.release.slots import left
 from pergola.release.units import Units
@@ -142,7 +145,7 @@ def bake(work: Work) -> None:
 
 def drain(work: Work) -> None:
     if work.is_live():
-        work.lock.release()
+        work.end()
         return
     work.changed = True
     if work.old:
@@ -155,6 +158,35 @@ def drain(work: Work) -> None:
     work.write_ledger("live")
     work.progress.removed = work.releases.prune(work.progress.began)
     bytecode.prune(work.releases.home)
+    work.end()
+
+
+def migrate_after(work: Work) -> None:
+    """Run what the release's migration left for now, until it has succeeded once."""
+    manifest = work.releases.manifest(work.release)
+    if manifest.migrate_after_command and not work.releases.has_migrated_after(work.release):
+        work.changed = True
+        before, outcome, reason = work.progress.schema[1], "failed", ""
+        try:
+            MigrationAfter(work.releases, work.release).run(manifest.migrate_after_command)
+            outcome = "done"
+        except PergolaError as error:
+            reason = error.reason
+            raise
+        finally:
+            work.note_schema()
+            work.spend(AFTER)
+            work.releases.record(
+                Line(
+                    action=AFTER,
+                    to=work.release,
+                    outcome=outcome,
+                    schema=(before, work.progress.schema[1]),
+                    backward_compatible=manifest.backward_compatible,
+                    seconds={AFTER: work.progress.seconds[AFTER]},
+                    reason=reason,
+                )
+            )
     work.lock.release()
 
 
@@ -165,4 +197,5 @@ PHASES: dict[str, Callable[[Work], None]] = {
     "switch": switch,
     "bake": bake,
     "drain": drain,
+    AFTER: migrate_after,
 }

@@ -58,7 +58,7 @@ def live(app: App) -> Application:
         killed=killed(app.home / "ledger.jsonl"),
         paused=is_paused(app),
         at_work=at_work(app, holder),
-        migrates=holder.phase == "migrate",
+        migrates=holder.phase in ("migrate", records.AFTER),
     )
 
 
