@@ -122,6 +122,8 @@ class Settings:
 
     `host`: the name by which people know it. `user`, `build_user`: accounts. `database`: libpq's
     description of it; empty: it has none; None: an earlier Pergola's settings, which did not say.
+    `database_elsewhere`: it is on another server, of which only a release's environment tells.
+    `connections`: what the application may open at once, on all its hosts.
     `migrate_limits`: settings of PostgreSQL's for migrations, in seconds. `build_sandbox`: lines of
     the unit that builds.
     """
@@ -141,6 +143,8 @@ class Settings:
     migrate_limits: dict[str, int] = field(default_factory=dict)
     migrate_after_timeout_seconds: int = 3600
     database: str | None = None
+    database_elsewhere: bool = False
+    connections: int = 0
     schema_query: str = ""
     backup_command: str = ""
     after_units: list[str] = field(default_factory=list)
@@ -155,8 +159,8 @@ class Line:
     """Something that was done to the release `to`.
 
     `time`: in UTC. `action`: deploy, rollback, found, drain, run, migrate_after. `outcome`: live,
-    refused, returned (it had been live), killed, done, failed, or how a command ended. `schema`: revisions before and
-    after, each None without one; None: not noted. `seconds`: by phase.
+    refused, returned (it had been live), killed, done, failed, or how a command ended. `schema`:
+    revisions before and after, each None without one; None: not noted. `seconds`: by phase.
     """
 
     time: str = ""

@@ -1,4 +1,4 @@
-"""What a release's migration leaves for when it serves: outside of limits, and nothing goes back."""
+"""What a migration leaves for when the release serves: no limits, and nothing is taken back."""
 
 import pytest
 from pergola.errors import PergolaError

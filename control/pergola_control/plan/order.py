@@ -40,6 +40,7 @@ class New(Release, total=False):
     root: str  # what of the repository is packed
     config: Mapping[str, object]
     environment: Sequence[str]  # the names of its variables
+    database_elsewhere: Mapping[str, str]  # libpq's variables of another server's
     processes: Sequence[Work] | Works
     schedules: Sequence[Work] | Works
 

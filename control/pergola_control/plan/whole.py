@@ -43,6 +43,7 @@ def plan_of(settings: Settings, order: Order) -> str:
         "commits": commit_lines(history, live, new) if live else [f"+ {described(new)}"],
         "packages": package_lines(lock_of(live, history, lock.projects) if live else None, lock),
         **({"server": served} if (served := server_lines(new, lock)) else {}),
+        **({"database": away} if (away := database_lines(new)) else {}),
         "migrations": migration_lines(history, live, new, paths),
         "environment": environment_lines(live, new, more_differs),
         "settings": changed_settings,
@@ -66,6 +67,19 @@ def server_lines(new: New, lock: Lock) -> list[str]:
     if server != "uvicorn":
         return [f"{server} {versions} of the lock".replace("  ", " ")]
     return [] if versions else [f"uvicorn {own_version()}, Pergola's own: the lock has none"]
+
+
+def database_lines(new: New) -> list[str]:
+    """What is not done for a database of another server."""
+    where = new.get("database_elsewhere") or {}
+    if not where:
+        return []
+    verified = str(where.get("PGSSLMODE", "")).startswith("verify-")
+    return [
+        f"{where.get('PGDATABASE')} on {where.get('PGHOST')} (app_database_url)"
+        + ("" if verified else f": sslmode={where.get('PGSSLMODE')} verifies no certificate"),
+        "not done for it: backups, a point to return to before a migration, a migration's limits",
+    ]
 
 
 def of_the_same(live: Live, order: Order) -> str:

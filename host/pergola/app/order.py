@@ -16,7 +16,7 @@ class Order:
     names of its site, its own first. `has_database`: in this host's own PostgreSQL, with so many
     `connections` at once. `packages`: what it needs of the distribution's beside those of its
     extensions. `files`: the directories in which it keeps files. `takes_over`: somebody said yes
-    to an application of another inventory.
+    to an application of another inventory. `tcp`: PostgreSQL lets it in by 127.0.0.1, too.
     """
 
     app: str
@@ -26,6 +26,7 @@ class Order:
     connections: int = 0
     databases: list[Database] = field(default_factory=list)
     packages: list[str] = field(default_factory=list)
+    tcp: bool = False
     files: list[str] = field(default_factory=list)
     takes_over: bool = False
 
@@ -37,13 +38,15 @@ class Order:
         """What it needs of PostgreSQL.
 
         An extension that is taken from the list stays in its database, and statements there fail
-        without its library: what was loaded for it before stays loaded.
+        without its library: what was loaded for it before stays loaded. So does an earlier release
+        that reaches PostgreSQL by TCP.
         """
         return Need(
             connections=self.connections,
             preload=sorted({*before.preload, *extensions.preload(self.extensions)}),
             packages=extensions.endings(self.extensions),
             databases=self.databases,
+            tcp=self.tcp or before.tcp,
             identity=self.identity,
             domains=self.domains,
         )

@@ -45,6 +45,11 @@ def migrate(work: Work) -> None:
     command = work.releases.manifest(work.release).migrate_command
     if work.old == work.release:
         return
+    if room := work.database.lacks_room_for():
+        work.warn(
+            f"the database lets {room} connections in, and the application may open "
+            f"{work.settings.connections} (app_database_connections)"
+        )
     if not command:
         warn_of_unfinished_indexes(work)
         return
@@ -60,7 +65,7 @@ def migrate(work: Work) -> None:
 
 def warn_of_unfinished_indexes(work: Work) -> None:
     """Nothing here takes one for made, so it does not stop the deploy."""
-    if unfinished := unfinished_indexes(work.releases):
+    if unfinished := unfinished_indexes(work.releases, work.release):
         work.warn(
             f"the database has an index that was never finished: {', '.join(unfinished)}; drop "
             "it and make it again"

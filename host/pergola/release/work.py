@@ -40,7 +40,7 @@ class Work:
     ) -> None:
         self.releases, self.lock, self.progress, self.order = releases, lock, progress, order
         self.settings, self.release = releases.settings, progress.release
-        self.slots, self.database = Slots(releases), Database(releases)
+        self.slots, self.database = Slots(releases), Database(releases, self.release)
         self.changed, self.trouble = False, ""
         self.began = time.monotonic()
 

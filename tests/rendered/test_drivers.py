@@ -1,0 +1,223 @@
+"""The table of drivers in docs/your-application.md, each line typed and connected to PostgreSQL.
+
+The cluster signs in as on a server: by peer over its socket, and by the role's password over TCP.
+"""
+
+import getpass
+import os
+import pwd
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import yaml
+from test_release_variables import made
+from test_systems import PROJECT, SYSTEMS, Host
+
+sys.path.append(str(PROJECT / "control"))
+from pergola import access
+from pergola_control import uv
+
+REQUIREMENTS = Path(__file__).with_name("drivers") / "requirements.txt"
+PAGE = (PROJECT / "docs/your-application.md").read_text()
+SECTION = PAGE.partition("\n## The database\n")[2].partition("\n## ")[0]
+ROWS = {
+    cells[0]: (cells[1].replace("\\|", "|"), cells[2].strip("`"))
+    for line in SECTION.splitlines()
+    if line.startswith("| ") and "you have" not in line
+    for cells in [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]]
+}
+PASSWORD = "0f" * 24
+ASK = "select current_user || '@' || current_database()"
+SYNC = (
+    "import os, psycopg, psycopg2\nc = {}\nr = c.cursor()\nr.execute(ASK)\nprint(r.fetchone()[0])"
+)
+ASYNC = """import asyncio, asyncpg, os
+async def main():
+    c = await {}
+    print(await c.fetchval(ASK))
+asyncio.run(main())"""
+ENGINE = """import os
+from sqlalchemy import create_engine, text
+with ({}).connect() as c: print(c.execute(text(ASK)).scalar())"""
+ASYNC_ENGINE = """import asyncio, os
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+async def main():
+    e = {}
+    async with e.connect() as c: print((await c.execute(text(ASK))).scalar())
+    await e.dispose()
+asyncio.run(main())"""
+DJANGO = """import os, dj_database_url, environ
+from django.conf import settings
+settings.configure(DATABASES={{"default": {}}})
+from django.db import connection
+with connection.cursor() as c:
+    c.execute(ASK)
+    print(c.fetchone()[0])"""
+TORTOISE = """import asyncio, os, sys, types
+from tortoise import Tortoise, connections
+sys.modules |= {{name: types.ModuleType(name) for name in ("your_app", "your_app.models")}}
+async def main():
+    await {}
+    c = connections.get("default")
+    print((await c.execute_query_dict(ASK + " as x"))[0]["x"])
+    await Tortoise.close_connections()
+asyncio.run(main())"""
+CONFIG = """Tortoise.init(config={{"connections": {{"default": {}}},
+    "apps": {{"a": {{"models": ["your_app.models"]}}}}}})"""
+DATABASES = """import asyncio, os
+from databases import Database
+async def main():
+    async with {} as c: print(await c.fetch_val(ASK))
+asyncio.run(main())"""
+PICCOLO = """import asyncio, os
+from piccolo.engine.postgres import PostgresEngine
+async def main():
+    e = {}
+    print((await e._run_in_new_connection(ASK + " as x"))[0]["x"])
+asyncio.run(main())"""
+PYDANTIC = "from pydantic import PostgresDsn, TypeAdapter\n"
+PROGRAMS = {
+    "psycopg 3": SYNC,
+    "psycopg 2": SYNC,
+    "asyncpg": ASYNC,
+    "psycopg 3, psycopg 2 or asyncpg with a URL": ASYNC,
+    "SQLAlchemy or SQLModel, with psycopg 3": ENGINE,
+    "SQLAlchemy or SQLModel, with psycopg 2": ENGINE,
+    "SQLAlchemy or SQLModel, with asyncpg": ASYNC_ENGINE,
+    "the same, with the URL in the code": ASYNC_ENGINE,
+    "Django": DJANGO,
+    "Django with dj-database-url": DJANGO,
+    "Django with django-environ": DJANGO,
+    "Tortoise": TORTOISE,
+    "Tortoise, without a URL": TORTOISE.replace("{}", CONFIG),
+    "databases": DATABASES,
+    "Piccolo": PICCOLO,
+    "pydantic's `PostgresDsn`, which wants a host, for psycopg or SQLAlchemy": PYDANTIC + SYNC,
+    "the same for asyncpg": PYDANTIC + ASYNC,
+    "a variable for each part": SYNC,
+}
+
+
+class Cluster:
+    """A throw-away PostgreSQL; `port` is of its socket too."""
+
+    def __init__(self, home):
+        self.home, self.data = home, home / "data"
+        binaries = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+        found = sorted(binaries, key=lambda path: float(path.parts[4]))
+        assert found, "no /usr/lib/postgresql/*/bin/initdb: install the package postgresql"
+        self.programs, self.before = found[-1].parent, []
+        if os.geteuid() == 0:  # initdb refuses root
+            names = {entry.pw_name for entry in pwd.getpwall()}
+            account = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
+            os.chown(home, account.pw_uid, account.pw_gid)
+            ids = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+            self.before = ["setpriv", *ids, "env", "-C", str(home)]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+
+    def call(self, program, *options):
+        # Into a file: a server that pg_ctl starts would hold a pipe open.
+        with (self.home / "output").open("w+") as output:
+            command = [*self.before, self.programs / program, *options]
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        assert done.returncode == 0, (self.home / "output").read_text()
+
+    def start(self):
+        options = ["--no-sync", "--locale=C.UTF-8", "--encoding=UTF8", "--auth=peer"]
+        self.call("initdb", "-D", self.data, "--username=root", *options)
+        rule = 'host "notes" "notes","notes_migration" 127.0.0.1/32 scram-sha-256\n'
+        (self.data / "pg_hba.conf").write_text(f"{rule}local all all peer map=tests\n")
+        roles = ("root", "notes")
+        maps = "".join(f"tests {getpass.getuser()} {role}\n" for role in roles)
+        (self.data / "pg_ident.conf").write_text(maps)
+        server = f"-k {self.home} -p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off"
+        log = self.home / "log"
+        self.call("pg_ctl", "-D", self.data, "-w", "-l", log, "-o", server, "start")
+        kept = access.verifier(PASSWORD)
+        self.sql(f"create role notes login password '{kept}'")
+        self.sql("create database notes owner notes")
+
+    def sql(self, *statements):
+        where = ["-X", "-h", self.home, "-p", str(self.port), "-U", "root", "-d", "postgres"]
+        for statement in statements:
+            subprocess.run([self.programs / "psql", *where, "-c", statement], check=True)
+
+    def stop(self):
+        self.call("pg_ctl", "-D", self.data, "-m", "immediate", "stop")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    # A socket's path holds at most 107 bytes, so not in pytest's own deep directories.
+    made = Cluster(Path(tempfile.mkdtemp(prefix="drivers-", dir="/tmp")))
+    try:
+        made.start()
+        yield made
+        made.stop()
+    finally:
+        shutil.rmtree(made.home)
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """An environment with the drivers, by their hashes."""
+    venv = tmp_path_factory.mktemp("drivers") / "venv"
+    subprocess.run([uv.program(), "venv", "--quiet", "--python", sys.executable, venv], check=True)
+    sync = ["pip", "sync", "--quiet", "--require-hashes", "--python", venv, REQUIREMENTS]
+    subprocess.run([uv.program(), *sync], check=True)
+    return venv / "bin/python"
+
+
+def variables(cluster, written, tcp):
+    """What a release gets of what the page says to write, with this cluster's place and password."""
+    host = Host(SYSTEMS["trixie"], app_environment=written, app_database_tcp=tcp)
+    host.variables |= {"__release_pythons": "3.13"}
+    assert host.broken() == ""
+    environment, secrets = made(host)
+    places = {"/run/postgresql": str(cluster.home), "%2Frun%2Fpostgresql": quoted(cluster.home)}
+    places |= {"5432": str(cluster.port), access.STANDS_FOR: PASSWORD}
+    for before, after in places.items():
+        for values in (environment, secrets):
+            values |= {name: value.replace(before, after) for name, value in values.items()}
+    return environment | secrets | {"PGPORT": str(cluster.port)}
+
+
+def quoted(path):
+    return str(path).replace("/", "%2F")
+
+
+def written_for(cell):
+    """The variables that a line of the table says to set."""
+    if cell == "nothing":
+        return {}
+    if cell == "as below":
+        block = SECTION.partition("\n    app_environment:\n")[2].partition("\n\n")[0]
+        return yaml.safe_load(block)
+    return yaml.safe_load(cell.strip("`"))
+
+
+def test_each_line_of_the_table_is_tried():
+    assert list(ROWS) == list(PROGRAMS)
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["socket", "tcp"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_driver_connects_as_the_page_says(cluster, python, name, tcp):
+    written, code = ROWS[name]
+    environment = variables(cluster, written_for(written), tcp)
+    code = code.replace("5432", str(cluster.port))
+    program = f"ASK = {ASK!r}\n" + PROGRAMS[name].format(code)
+    clean = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environment}
+    done = subprocess.run(
+        [python, "-c", program], env=clean, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "notes@notes"), done.stderr[-2000:]
