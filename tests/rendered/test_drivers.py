@@ -19,8 +19,12 @@ import yaml
 from test_release_variables import made
 from test_systems import PROJECT, SYSTEMS, Host
 
-sys.path.append(str(PROJECT / "control"))
+sys.path += [str(PROJECT / "control"), str(PROJECT / "host")]
 from pergola import access
+from pergola.app import tcp
+from pergola.app.order import Order
+from pergola.database.databases import Database
+from pergola.release.migrations import as_user
 from pergola_control import uv
 
 REQUIREMENTS = Path(__file__).with_name("drivers") / "requirements.txt"
@@ -134,17 +138,21 @@ class Cluster:
     def start(self):
         options = ["--no-sync", "--locale=C.UTF-8", "--encoding=UTF8", "--auth=peer"]
         self.call("initdb", "-D", self.data, "--username=root", *options)
-        rule = 'host "notes" "notes","notes_migration" 127.0.0.1/32 scram-sha-256\n'
-        (self.data / "pg_hba.conf").write_text(f"{rule}local all all peer map=tests\n")
+        order = Order("notes", [], databases=[Database("notes", "notes")], tcp=True)
+        rules = [tcp.rule(order), "local all all peer map=tests", ""]
+        (self.data / "pg_hba.conf").write_text("\n".join(rules))
         roles = ("root", "notes")
         maps = "".join(f"tests {getpass.getuser()} {role}\n" for role in roles)
         (self.data / "pg_ident.conf").write_text(maps)
         server = f"-k {self.home} -p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off"
         log = self.home / "log"
         self.call("pg_ctl", "-D", self.data, "-w", "-l", log, "-o", server, "start")
-        kept = access.verifier(PASSWORD)
-        self.sql(f"create role notes login password '{kept}'")
-        self.sql("create database notes owner notes")
+        # What says the usual port itself finds the socket nevertheless.
+        (self.home / ".s.PGSQL.5432").symlink_to(f".s.PGSQL.{self.port}")
+        for role in ("notes", "notes_migration"):
+            self.sql(f"create role {role} login password '{access.verifier(PASSWORD)}'")
+        self.sql("create database notes owner notes", "grant notes to notes_migration")
+        self.sql("alter role notes_migration set role = notes", "create role guest login")
 
     def sql(self, *statements):
         where = ["-X", "-h", self.home, "-p", str(self.port), "-U", "root", "-d", "postgres"]
@@ -177,9 +185,9 @@ def python(tmp_path_factory):
     return venv / "bin/python"
 
 
-def variables(cluster, written, tcp):
-    """What a release gets of what the page says to write, with this cluster's place and password."""
-    host = Host(SYSTEMS["trixie"], app_environment=written, app_database_tcp=tcp)
+def variables(cluster, written, by_tcp):
+    """What a release gets of what the page says to write; this cluster's place and password."""
+    host = Host(SYSTEMS["trixie"], app_environment=written, app_database_tcp=by_tcp)
     host.variables |= {"__release_pythons": "3.13"}
     assert host.broken() == ""
     environment, secrets = made(host)
@@ -209,15 +217,39 @@ def test_each_line_of_the_table_is_tried():
     assert list(ROWS) == list(PROGRAMS)
 
 
-@pytest.mark.parametrize("tcp", [False, True], ids=["socket", "tcp"])
+@pytest.mark.parametrize("by_tcp", [False, True], ids=["socket", "tcp"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_the_driver_connects_as_the_page_says(cluster, python, name, tcp):
+def test_the_driver_connects_as_the_page_says(cluster, python, name, by_tcp):
     written, code = ROWS[name]
-    environment = variables(cluster, written_for(written), tcp)
+    environment = variables(cluster, written_for(written), by_tcp)
     code = code.replace("5432", str(cluster.port))
     program = f"ASK = {ASK!r}\n" + PROGRAMS[name].format(code)
-    clean = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environment}
-    done = subprocess.run(
-        [python, "-c", program], env=clean, capture_output=True, text=True, timeout=60
-    )
+    done = ran(python, program, environment)
     assert (done.returncode, done.stdout.strip()) == (0, "notes@notes"), done.stderr[-2000:]
+
+
+def ran(python, program, environment):
+    clean = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environment}
+    command = [python, "-c", program]
+    return subprocess.run(command, env=clean, capture_output=True, text=True, timeout=60)
+
+
+def test_by_tcp_a_migration_signs_in_as_its_own_role_and_acts_as_the_owner(cluster, python):
+    found = variables(cluster, {"DATABASE_URL": "{{ app_database.url }}"}, by_tcp=True)
+    url = as_user(found["DATABASE_URL"], "notes", "notes_migration", PASSWORD)
+    program = f"ASK = {ASK.replace('||', '|| session_user ||', 1)!r}\n"
+    program += SYNC.format('psycopg.connect(os.environ["DATABASE_URL"])')
+    done = ran(python, program, found | {"DATABASE_URL": url})
+    assert done.stdout.strip() == "notesnotes_migration@notes", done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("user", "database", "password"),
+    [("notes", "notes", "wrong"), ("guest", "notes", PASSWORD), ("notes", "postgres", PASSWORD)],
+)
+def test_nobody_else_gets_in_by_tcp(cluster, python, user, database, password):
+    where = {"PGHOST": "127.0.0.1", "PGPORT": str(cluster.port), "PGDATABASE": database}
+    program = f"ASK = {ASK!r}\n" + SYNC.format("psycopg.connect()")
+    done = ran(python, program, where | {"PGUSER": user, "PGPASSWORD": password})
+    assert done.returncode == 1
+    assert "no pg_hba.conf entry" in done.stderr or "password authentication" in done.stderr
