@@ -44,7 +44,7 @@ def plan_of(settings: Settings, order: Order) -> str:
         "packages": package_lines(lock_of(live, history, lock.projects) if live else None, lock),
         **({"server": served} if (served := server_lines(new, lock)) else {}),
         **({"database": away} if (away := database_lines(new)) else {}),
-        "migrations": migration_lines(history, live, new, paths),
+        "migrations": [*migration_lines(history, live, new, paths), *after_lines(new)],
         "environment": environment_lines(live, new, more_differs),
         "settings": changed_settings,
         **changed_works,
@@ -67,6 +67,12 @@ def server_lines(new: New, lock: Lock) -> list[str]:
     if server != "uvicorn":
         return [f"{server} {versions} of the lock".replace("  ", " ")]
     return [] if versions else [f"uvicorn {own_version()}, Pergola's own: the lock has none"]
+
+
+def after_lines(new: New) -> list[str]:
+    """What runs once the release serves, in one line."""
+    command = str(new["config"].get("migrate_after_command") or "")
+    return [f"once it serves: {' '.join(command.split())}"] if command else []
 
 
 def database_lines(new: New) -> list[str]:
