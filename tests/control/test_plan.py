@@ -344,6 +344,13 @@ def test_what_runs_once_the_release_serves_is_told(tmp_path, app):
     assert plan["migrations"][-1] == "once it serves: psql -f a.sql psql -f b.sql"
 
 
+def test_what_has_not_succeeded_since_a_release_serves_runs_again(tmp_path, app):
+    was = live(app, runs_after=True)
+    assert planned(tmp_path, app, was)["head"].endswith(
+        "is live already: app_migrate_after_command would run, which has not succeeded yet"
+    )
+
+
 def test_what_is_not_done_for_a_database_of_another_server_is_told(tmp_path, app):
     was = live(app)
     commit(app, main_dot_py="2")

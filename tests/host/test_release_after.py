@@ -2,7 +2,7 @@
 
 import pytest
 from pergola.errors import PergolaError
-from pergola.release import phases, rollback
+from pergola.release import facts, phases, rollback
 from pergola.release.deploy import Deploy
 from pergola.release.migrations import MigrationAfter
 from pergola.release.migrator import Migrator
@@ -106,6 +106,16 @@ def test_a_run_that_gives_up_meanwhile_takes_nothing_back(releases, serves):
         assert not Deploy(releases, again, "deploy", "").abort("web2 is lost")
     assert again.read() is None
     assert releases.live() == "b"
+
+
+def test_the_plan_knows_whether_it_would_run(releases, serves):
+    assert facts.runs_after(releases, "b")
+    deploy(releases, ["migrate_after"])
+    assert not facts.runs_after(releases, "b")
+    live(releases, "b")
+    assert facts.runs_after(releases, "b")
+    having(releases, runs_schedules=False)
+    assert not facts.runs_after(releases, "b"), "another server runs it"
 
 
 def test_it_is_outside_of_the_limits(releases):

@@ -194,6 +194,17 @@ def test_what_does_not_go_together_is_refused_by_name(host, settings, says):
     assert "hush" not in said
 
 
+@pytest.mark.parametrize(
+    ("phase", "says"),
+    [("migrate_after", "is live, but app_migrate_after_command failed"), ("gate", "failed")],
+)
+def test_what_fails_after_the_switch_is_no_failed_release(host, phase, says):
+    found = host()
+    found.variables |= {"__release_outcome": {"verdict": "failed"}}
+    found.variables |= {"__release_failed_phase": phase}
+    assert found("__release_ended").strip() == says
+
+
 def test_a_first_command_after_the_switch_is_a_phase_of_its_own(host):
     assert host()("__release_phases")[-1] == "drain"
     found = host(app_migrate_after_command="psql -f after.sql")

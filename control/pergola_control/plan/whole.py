@@ -92,6 +92,8 @@ def of_the_same(live: Live, order: Order) -> str:
     """What a deploy of the live release does: its slot may run from files that have changed."""
     files = order.get("files") or []
     if not files and live.get("current", True):
+        if live.get("runs_after"):
+            return "app_migrate_after_command would run, which has not succeeded yet"
         return "a deploy would change nothing"
     names = ", ".join(posixpath.basename(path) for path in files)
     why = f"{names} would be written" if names else "its units are newer than its process"
