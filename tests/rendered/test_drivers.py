@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ from pergola import access
 from pergola.app import tcp
 from pergola.app.order import Order
 from pergola.database.databases import Database
-from pergola.release.migrations import as_user
+from pergola.release.database import ROOM
+from pergola.release.migrations import UNFINISHED, as_user
 from pergola_control import uv
 
 REQUIREMENTS = Path(__file__).with_name("drivers") / "requirements.txt"
@@ -35,6 +37,7 @@ ROWS = {
     for line in SECTION.splitlines()
     if line.startswith("| ") and "you have" not in line
     for cells in [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]]
+    if len(cells) == 3
 }
 PASSWORD = "0f" * 24
 ASK = "select current_user || '@' || current_database()"
@@ -145,6 +148,9 @@ class Cluster:
         maps = "".join(f"tests {getpass.getuser()} {role}\n" for role in roles)
         (self.data / "pg_ident.conf").write_text(maps)
         server = f"-k {self.home} -p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off"
+        server += (
+            f" -c ssl=on -c ssl_cert_file={self.certificate()} -c ssl_key_file={self.home}/key"
+        )
         log = self.home / "log"
         self.call("pg_ctl", "-D", self.data, "-w", "-l", log, "-o", server, "start")
         # What says the usual port itself finds the socket nevertheless.
@@ -153,6 +159,20 @@ class Cluster:
             self.sql(f"create role {role} login password '{access.verifier(PASSWORD)}'")
         self.sql("create database notes owner notes", "grant notes to notes_migration")
         self.sql("alter role notes_migration set role = notes", "create role guest login")
+
+    def certificate(self, name="certificate"):
+        """A certificate of localhost, which is its own authority."""
+        key = "key" if name == "certificate" else f"{name}.key"
+        self.call_openssl(
+            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-nodes", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", key, "-out", name),
+        )
+        return self.home / name
+
+    def call_openssl(self, *options):
+        before = self.before or ["env", "-C", str(self.home)]
+        subprocess.run([*before, "openssl", *options], check=True, capture_output=True)
 
     def sql(self, *statements):
         where = ["-X", "-h", self.home, "-p", str(self.port), "-U", "root", "-d", "postgres"]
@@ -253,3 +273,56 @@ def test_nobody_else_gets_in_by_tcp(cluster, python, user, database, password):
     done = ran(python, program, where | {"PGUSER": user, "PGPASSWORD": password})
     assert done.returncode == 1
     assert "no pg_hba.conf entry" in done.stderr or "password authentication" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["psycopg 3", "asyncpg", "SQLAlchemy or SQLModel, with asyncpg"])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_the_certificate_of_another_server_is_verified(cluster, python, name, is_known):
+    """By each driver, although the URL that templates have says nothing of it."""
+    url = f"postgresql://notes:{PASSWORD}@localhost:{cluster.port}/notes"
+    written = written_for(ROWS[name][0])
+    host = Host(SYSTEMS["trixie"], app_database_url=url, app_secrets=written)
+    host.variables |= {"__release_pythons": "3.13"}
+    assert host.broken() == ""
+    environment, secrets = made(host)
+    assert environment["PGSSLROOTCERT"] == "/etc/ssl/certs/ca-certificates.crt"
+    known = cluster.home / "certificate" if is_known else cluster.certificate("another")
+    program = f"ASK = {ASK!r}\n" + PROGRAMS[name].format(ROWS[name][1])
+    done = ran(python, program, environment | secrets | {"PGSSLROOTCERT": str(known)})
+    if is_known:
+        assert done.stdout.strip() == "notes@notes", done.stderr[-2000:]
+    else:
+        assert done.returncode == 1
+        assert "certificate verify failed" in done.stderr
+
+
+def test_what_is_asked_of_a_database_can_be_asked_by_its_own_role(cluster):
+    """An index that another role is making is not taken for one that was never finished."""
+
+    def ask(sql, role="notes"):
+        where = ["-XAtq", "-h", cluster.home, "-p", str(cluster.port), "-U", role, "-d", "notes"]
+        command = [cluster.programs / "psql", *where, "-f", "-"]
+        done = subprocess.run(command, input=sql, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def start(sql):
+        where = ["-Xq", "-h", cluster.home, "-p", str(cluster.port), "-U", "root", "-d", "notes"]
+        return subprocess.Popen([cluster.programs / "psql", *where, "-c", sql])
+
+    assert int(ask(ROOM)) > 50
+    ask("create table public.items (id int)", role="root")
+    holds = start("begin isolation level repeatable read; insert into items values (1); "
+                  "select pg_sleep(600)")  # fmt: skip
+    until = time.monotonic() + 30
+    while ask("select count(*) from pg_stat_activity where wait_event = 'PgSleep'", "root") != "1":
+        assert time.monotonic() < until
+    makes = start("create index concurrently items_by_id on items (id)")
+    there = "select count(*) from pg_stat_progress_create_index where index_relid is not null"
+    while ask(there, "root") != "1":
+        assert time.monotonic() < until
+    assert ask(UNFINISHED, "root") == ask(UNFINISHED) == ""
+    ask("select pg_terminate_backend(pid) from pg_stat_progress_create_index", "root")
+    makes.wait()
+    assert ask(UNFINISHED, "root") == ask(UNFINISHED) == "public.items_by_id"
+    ask("select pg_terminate_backend(pid) from pg_stat_activity where query like 'begin%'", "root")
+    holds.wait()
