@@ -16,6 +16,9 @@ from dataclasses import dataclass, field, fields
 
 from pergola.documents import Form, Json
 
+# The phase, and the ledger's action, that comes when the release serves.
+AFTER = "migrate_after"
+
 
 @dataclass(frozen=True)
 class Process:
@@ -106,6 +109,8 @@ class Manifest:
     server_options: list[str] = field(default_factory=list)
     own_server: str = ""
     shared_directories: list[str] = field(default_factory=list)
+    # What is run once it serves, outside of a migration's limits.
+    migrate_after_command: str = ""
 
     @property
     def lock_path(self) -> str:
@@ -120,6 +125,8 @@ class Settings:
 
     `host`: the name by which people know it. `user`, `build_user`: accounts. `database`: libpq's
     description of it; empty: it has none; None: an earlier Pergola's settings, which did not say.
+    `database_elsewhere`: it is on another server, of which only a release's environment tells.
+    `connections`: what the application may open at once, on all its hosts.
     `migrate_limits`: settings of PostgreSQL's for migrations, in seconds. `build_sandbox`: lines of
     the unit that builds.
     """
@@ -137,7 +144,10 @@ class Settings:
     prepare_timeout_seconds: int = 600
     migrate_timeout_seconds: int = 600
     migrate_limits: dict[str, int] = field(default_factory=dict)
+    migrate_after_timeout_seconds: int = 3600
     database: str | None = None
+    database_elsewhere: bool = False
+    connections: int = 0
     schema_query: str = ""
     backup_command: str = ""
     after_units: list[str] = field(default_factory=list)
@@ -151,9 +161,9 @@ class Settings:
 class Line:
     """Something that was done to the release `to`.
 
-    `time`: in UTC. `action`: deploy, rollback, found, drain, run. `outcome`: live, refused,
-    returned (it had been live), killed, or how a command ended. `schema`: revisions before and
-    after, each None without one; None: not noted. `seconds`: by phase.
+    `time`: in UTC. `action`: deploy, rollback, found, drain, run, migrate_after. `outcome`: live,
+    refused, returned (it had been live), killed, done, failed, or how a command ended. `schema`:
+    revisions before and after, each None without one; None: not noted. `seconds`: by phase.
     """
 
     time: str = ""

@@ -66,6 +66,7 @@ def environment_parts(
     secrets: Mapping[str, Any],
     defaults: Mapping[str, Any],
     file: str = "",
+    secret_defaults: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a release gets as variables that may be seen, as secret ones, and what it must not get.
 
@@ -75,7 +76,8 @@ def environment_parts(
     unset = {name for name, value in secrets.items() if value is None}
     seen = {name: value for name, value in {**defaults, **environment}.items() if name not in unset}
     both = {**environment, **secrets}
-    hidden = {name: value for name, value in dotenv_values(file).items() if name not in both}
+    beaten = {**(secret_defaults or {}), **dotenv_values(file)}
+    hidden = {name: value for name, value in beaten.items() if name not in both}
     return {
         "environment": environment_texts(seen),
         "secrets": environment_texts({**hidden, **secrets}),

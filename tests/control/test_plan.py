@@ -365,6 +365,34 @@ def test_migrations_that_no_command_runs_are_told(tmp_path, app):
     assert head == "database at 0001; app_migrate_command is empty: none of these runs:"
 
 
+def test_what_runs_once_the_release_serves_is_told(tmp_path, app):
+    was = live(app)
+    commit(app, main_dot_py="2")
+    config = {"migrate_after_command": "psql -f a.sql\npsql -f b.sql"}
+    plan = planned(tmp_path, app, was, config=config)
+    assert plan["migrations"][-1] == "once it serves: psql -f a.sql psql -f b.sql"
+
+
+def test_what_has_not_succeeded_since_a_release_serves_runs_again(tmp_path, app):
+    was = live(app, runs_after=True)
+    assert planned(tmp_path, app, was)["head"].endswith(
+        "is live already: app_migrate_after_command would run, which has not succeeded yet"
+    )
+
+
+def test_what_is_not_done_for_a_database_of_another_server_is_told(tmp_path, app):
+    was = live(app)
+    commit(app, main_dot_py="2")
+    away = {"PGHOST": "db.example.org", "PGDATABASE": "shop", "PGSSLMODE": "verify-full"}
+    where, without = planned(tmp_path, app, was, database_elsewhere=away)["database"]
+    assert where == "shop on db.example.org (app_database_url)"
+    assert without.startswith("not done for it: backups, a point to return to")
+    away["PGSSLMODE"] = "require"
+    where, _ = planned(tmp_path, app, was, database_elsewhere=away)["database"]
+    assert where.endswith(": sslmode=require verifies no certificate")
+    assert "database" not in planned(tmp_path, app, was)
+
+
 @pytest.mark.parametrize(
     ("path", "expected"),
     [

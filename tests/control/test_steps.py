@@ -10,6 +10,7 @@ spec.loader.exec_module(plugin)
 
 DEPLOY = ["prepare", "migrate", "gate", "switch", "bake", "drain"]
 ROLLBACK = DEPLOY[2:]
+AFTER = [*DEPLOY, "migrate_after"]
 
 
 def steps(phases, hosts, *hooks):
@@ -73,6 +74,13 @@ def test_a_hook_of_a_migration_runs_around_its_only_host():
         "before_migrate.yml",
         "after_migrate.yml",
     )
+
+
+def test_what_comes_after_the_switch_is_for_one_host_when_all_have_completed_it():
+    assert steps(AFTER, "a") == [(" ".join(AFTER), "a")]
+    assert steps(AFTER, "ab")[-2:] == [("drain", "ab"), ("migrate_after", "a")]
+    hooks = ["before_migrate_after.yml", "after_migrate_after.yml"]
+    assert steps(AFTER, "ab", *hooks)[-1] == ("migrate_after", "a", *hooks)
 
 
 def test_every_hook_of_every_phase_is_run_once_whatever_the_hosts():

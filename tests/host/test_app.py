@@ -447,6 +447,13 @@ def test_a_deploy_keeps_connections_that_another_one_needed(host):
     assert needs.noted()["notes"].connections == 60
 
 
+def test_tcp_stays_when_it_is_not_asked_for_any_more(host):
+    """An earlier release may need it."""
+    assert order(tcp=True).need(Need()).tcp
+    assert order().need(Need(tcp=True)).tcp
+    assert not order().need(Need()).tcp
+
+
 def test_files_that_are_in_no_backup_are_counted(host, tmp_path):
     (tmp_path / "data/more").mkdir(parents=True)
     (tmp_path / "data/one").write_text("12345")

@@ -218,3 +218,32 @@ def test_what_postgresql_restarts_for_is_told_before(cluster):
 def test_nothing_restarts_that_does_not_run(cluster, monkeypatch):
     monkeypatch.setattr(Server, "in_force", {})
     assert shared.restarts(cluster, wanted(cluster, notes=Need(300))) == {}
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted"),
+    [
+        ("", "'127.0.0.1'"),
+        ("10.0.0.5", "'10.0.0.5,127.0.0.1'"),
+        ("*", None),
+        ("localhost", None),
+        ("10.0.0.5, 127.0.0.1", None),
+        ("::", "'::,127.0.0.1'"),
+    ],
+)
+def test_the_server_listens_on_loopback_for_whoever_asks_and_beside_its_own(own, wanted):
+    asking = {"notes": Need(10, tcp=True), "shop": Need(10)}
+    found = needs.shares(SERVER, asking, [], listens=own)
+    assert found.get("listen_addresses", (None, ""))[0] == wanted
+    assert "listen_addresses" not in needs.shares(SERVER, {"shop": Need(10)}, [], listens=own)
+
+
+def test_the_servers_own_addresses_are_read_from_its_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(postgres, "CONFIGURATIONS", tmp_path)
+    cluster = Cluster(17)
+    cluster.conf_d.mkdir(parents=True)
+    asking = {"notes": Need(10, tcp=True)}
+    assert "listen_addresses" not in shared.wanted(cluster, SERVER, asking), "localhost by default"
+    (cluster.conf_d / "pergola.conf").write_text("listen_addresses = ''  # no network\n")
+    found = dict(needs.values(shared.wanted(cluster, SERVER, asking)))
+    assert found["listen_addresses"] == "127.0.0.1"

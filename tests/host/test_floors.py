@@ -16,6 +16,7 @@ FLOORS = [
     ["records"],
     ["lock", "notes", "results"],
     ["postgres"],
+    ["access"],
     ["apps"],
 ]
 # What people call: each knows all floors, and none of the others, but for those it stands on.

@@ -95,7 +95,7 @@ def test_the_plan_has_what_the_control_node_reads(call, two):
         "id": "", "commit": "commit of b", "describe": "Add search", "date": "", "processes": [],
         "schedules": [], "environment_names": [], "environment": [], "lock": None,
         "lock_name": "requirements.txt", "directory": "", "revision": None, "slot": "blue",
-        "current": True,
+        "current": True, "runs_after": False,
     }  # fmt: skip
     point(two.home / "slots/blue", two.home / "nowhere")
     assert json.loads(call("plan")[1]) == {"changed": False, "live": None}

@@ -682,7 +682,7 @@ def test_apprise_comes_to_servers_whose_addresses_need_it(role, variable, told, 
     wiring = yaml.safe_load((PROJECT / "group_vars/all/wiring.yml").read_text())
     needs = trust_as_template(wiring["app_needs_apprise"])
     values = {"__monitoring_wanted": [], "app_needs_apprise": needs, told: urls}
-    values["app_build_packages"] = []
+    values |= {"app_build_packages": [], "app_database_url": ""}
     assert Templar(DataLoader(), values).template(text) == packages
 
 

@@ -11,7 +11,7 @@ from looks import BACKUP, Host
 from pergola import apps, system
 from pergola.apps import App
 from pergola.documents import converted, plain
-from pergola.records import MANIFEST
+from pergola.records import LINE, MANIFEST, Line
 from pergola.status import applications, ask, config, look, report, timer, units, visit
 from pergola.status.config import Part
 from pergola.status.seen import Answer, Application, Page
@@ -392,6 +392,34 @@ def test_a_release_that_a_deploy_had_to_kill_is_told_for_a_day(host, tmp_path):
     assert host.look(25 * 60)["drain probe"].state == "ok"
     ledger.write_text("\n".join(map(json.dumps, [*lines, {"outcome": "live", "to": "r3"}])))
     assert applications.killed(ledger) is None
+
+
+def test_what_failed_once_a_release_served_is_told_until_a_deploy_has_done_it(host, tmp_path):
+    ledger = tmp_path / "ledger.jsonl"
+    assert applications.unmigrated(ledger) is None
+    failed = Line(
+        action="migrate_after",
+        to="r2",
+        outcome="failed",
+        reason="it ended with 1",
+        time="2026-11-24T19:07:00+00:00",
+    )
+    lines = [
+        Line(action="deploy", to="r2", outcome="live"),
+        failed,
+        Line(action="run", to="r2", outcome="exit 0"),
+    ]
+    for line in lines:
+        LINE.add(ledger, line, 0o600)
+    host.seen["apps"][0]["unmigrated"] = plain(applications.unmigrated(ledger))
+    assert host.look()["migrate_after probe"].state == "warning"
+    says = "app_migrate_after_command of r2 failed (2026-11-24 19:07 UTC): it ended with 1"
+    assert says in host.says("migrate_after probe")
+    for later in (dataclasses.replace(failed, outcome="done"), lines[0]):
+        LINE.add(ledger, failed, 0o600)
+        assert applications.unmigrated(ledger) == failed
+        LINE.add(ledger, later, 0o600)
+        assert applications.unmigrated(ledger) is None
 
 
 def test_the_units_of_an_application_are_those_of_its_live_slot():

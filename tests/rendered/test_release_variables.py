@@ -82,6 +82,138 @@ def test_a_database_of_another_name_is_the_one_that_is_meant_everywhere(host):
     assert host(app_databases=[{"name": "a"}, {"name": "notes"}])("app_database.name") == "notes"
 
 
+def test_by_tcp_the_same_templates_have_an_address_and_a_password_that_only_the_host_knows(host):
+    names = {name: f"{{{{ app_database.{name} }}}}" for name in ("host", "user", "password", "url")}
+    found = host(app_environment=names, app_database_tcp=True)
+    assert found.broken() == ""
+    environment, secrets = made(found)
+    assert environment == {
+        **LIBPQ,
+        "PGHOST": "127.0.0.1",
+        "host": "127.0.0.1",
+        "user": "notes",
+        "password": "__PERGOLA_DATABASE_PASSWORD__",
+        "url": "postgresql://notes:__PERGOLA_DATABASE_PASSWORD__@127.0.0.1:5432/notes",
+    }
+    assert secrets == {"PGPASSWORD": "__PERGOLA_DATABASE_PASSWORD__"}
+    assert found("__app_order.tcp") is True
+    assert host()("__app_order.tcp") is False
+    assert host(app_environment=names)("app_database.password") == ""
+
+
+URL = "postgresql://shop:hush@db.example.org/shop"
+
+
+def test_a_database_of_another_server_is_in_libpqs_variables_and_its_password_a_secret(host):
+    found = host(app_database_url=URL, app_secrets={"DATABASE_URL": "{{ app_database.url }}"})
+    assert found.broken() == ""
+    environment, secrets = made(found)
+    assert environment == {
+        "PGHOST": "db.example.org",
+        "PGPORT": "5432",
+        "PGDATABASE": "shop",
+        "PGUSER": "shop",
+        "PGSSLMODE": "verify-full",
+        "PGSSLROOTCERT": "/etc/ssl/certs/ca-certificates.crt",
+    }
+    assert secrets == {
+        "PGPASSWORD": "hush",
+        "DATABASE_URL": "postgresql://shop:hush@db.example.org:5432/shop",
+    }
+    assert found("__release_settings.database") == ""
+    assert found("__release_settings.database_elsewhere") is True
+
+
+@pytest.mark.parametrize("groups", [["app", "servers"], ["app", "db", "servers"]])
+def test_nothing_of_the_servers_own_postgresql_is_used_for_it(host, groups):
+    found = host(app_database_url=URL)
+    found.variables["group_names"] = groups
+    assert found("app_has_database") is False
+    assert found("app_after_units") == []
+    assert found("release_backup_command") == ""
+    assert found("remove_databases") == []
+    order = found("__app_order")
+    assert (order["databases"], order["connections"], order["has_database"]) == ([], 0, False)
+    assert "postgresql-client" in order["packages"]
+
+
+def test_a_server_with_postgresql_may_have_an_application_without_a_database(host):
+    found = host(app_databases=[], app_environment={"A": "b"})
+    assert found.broken() == ""
+    assert made(found) == ({"A": "b"}, {})
+    assert found("__app_order.databases") == []
+    assert found("__app_order.has_database") is False
+    assert found("release_database") == found("release_backup_command") == ""
+    assert found("release_database_elsewhere") is False
+
+
+def test_the_connections_of_all_servers_are_counted(host):
+    found = host(app_workers=2, app_database_connections=10)
+    found.variables["groups"] = {"app": ["web1", "web2"]}
+    assert found("__release_settings.connections") == 80
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"app_database_url": "mysql://s:hush@h/x"}, "app_database_url is no URL of a PostgreSQL"),
+        (
+            {"app_database_url": URL, "app_database_tcp": True},
+            "app_database_tcp is for the server's own PostgreSQL",
+        ),
+        (
+            {"app_database_tcp": True, "app_databases": []},
+            "app_database_tcp: app_databases is empty",
+        ),
+        (
+            {"app_database_url": URL, "app_databases": [{"name": "a", "extensions": ["vector"]}]},
+            "app_databases are made in the server's own PostgreSQL",
+        ),
+        (
+            {"app_database_url": URL, "app_restore_checks": ["select 1"]},
+            "app_restore_checks: there is no database",
+        ),
+        (
+            {"app_database_url": URL, "app_environment": {"U": "{{ app_database.url }}"}},
+            "app_environment: U: it holds the password of app_database_url; put it into",
+        ),
+        (
+            {
+                "app_database_tcp": True,
+                "app_processes": [{"name": "w", "command": "w {{ app_database.url }}"}],
+            },
+            "app_processes, w: every account of the server sees a command",
+        ),
+        (
+            {"app_database_url": URL, "app_migrate_command": "m {{ app_database.password }}"},
+            "app_migrate_command: every account of the server sees a command",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused_by_name(host, settings, says):
+    said = host(**settings).broken()
+    assert says in said
+    assert "hush" not in said
+
+
+@pytest.mark.parametrize(
+    ("phase", "says"),
+    [("migrate_after", "is live, but app_migrate_after_command failed"), ("gate", "failed")],
+)
+def test_what_fails_after_the_switch_is_no_failed_release(host, phase, says):
+    found = host()
+    found.variables |= {"__release_outcome": {"verdict": "failed"}}
+    found.variables |= {"__release_failed_phase": phase}
+    assert found("__release_ended").strip() == says
+
+
+def test_a_first_command_after_the_switch_is_a_phase_of_its_own(host):
+    assert host()("__release_phases")[-1] == "drain"
+    found = host(app_migrate_after_command="psql -f after.sql")
+    assert found("__release_phases")[-2:] == ["drain", "migrate_after"]
+    assert "after_migrate_after.yml" in found("__release_known_hooks")
+
+
 def test_an_application_without_a_database_gets_none_of_it(host):
     found = host(app_environment={"A": "b"})
     found.variables["group_names"] = ["app", "servers"]

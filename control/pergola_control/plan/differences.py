@@ -18,6 +18,7 @@ HARMLESS = frozenset(
         "health_follow_redirects",
         "health_path",
         "health_status",
+        "migrate_after_command",
         "migrate_command",
         "package",
         "python",

@@ -20,6 +20,7 @@ class Live(Release, total=False):
     """What the host says of its live release; None stands for what it does not know."""
 
     current: bool  # its process has started with the files of its units as they are
+    runs_after: bool  # its app_migrate_after_command has not succeeded yet
     revision: str | None  # the database's
     lock: str | None  # the text of it
     lock_name: str
@@ -42,6 +43,7 @@ class New(Release, total=False):
     interpreter: str  # the path of its Python; empty: the server's usual one
     config: Mapping[str, object]
     environment: Sequence[str]  # the names of its variables
+    database_elsewhere: Mapping[str, str]  # libpq's variables of another server's
     processes: Sequence[Work] | Works
     schedules: Sequence[Work] | Works
 

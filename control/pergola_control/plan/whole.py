@@ -45,7 +45,8 @@ def plan_of(settings: Settings, order: Order) -> str:
         "packages": package_lines(lock_of(live, history, lock.projects) if live else None, lock),
         **({"python": python} if (python := python_lines(new)) else {}),
         **({"server": served} if (served := server_lines(new, lock)) else {}),
-        "migrations": migration_lines(history, live, new, paths),
+        **({"database": away} if (away := database_lines(new)) else {}),
+        "migrations": [*migration_lines(history, live, new, paths), *after_lines(new)],
         "environment": environment_lines(live, new, more_differs),
         "settings": changed_settings,
         **changed_works,
@@ -80,10 +81,31 @@ def server_lines(new: New, lock: Lock) -> list[str]:
     return [] if versions else [f"uvicorn {own_version()}, Pergola's own: the lock has none"]
 
 
+def after_lines(new: New) -> list[str]:
+    """What runs once the release serves, in one line."""
+    command = str(new["config"].get("migrate_after_command") or "")
+    return [f"once it serves: {' '.join(command.split())}"] if command else []
+
+
+def database_lines(new: New) -> list[str]:
+    """What is not done for a database of another server."""
+    where = new.get("database_elsewhere") or {}
+    if not where:
+        return []
+    verified = str(where.get("PGSSLMODE", "")).startswith("verify-")
+    return [
+        f"{where.get('PGDATABASE')} on {where.get('PGHOST')} (app_database_url)"
+        + ("" if verified else f": sslmode={where.get('PGSSLMODE')} verifies no certificate"),
+        "not done for it: backups, a point to return to before a migration, a migration's limits",
+    ]
+
+
 def of_the_same(live: Live, order: Order) -> str:
     """What a deploy of the live release does: its slot may run from files that have changed."""
     files = order.get("files") or []
     if not files and live.get("current", True):
+        if live.get("runs_after"):
+            return "app_migrate_after_command would run, which has not succeeded yet"
         return "a deploy would change nothing"
     names = ", ".join(posixpath.basename(path) for path in files)
     why = f"{names} would be written" if names else "its units are newer than its process"

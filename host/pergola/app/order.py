@@ -19,7 +19,7 @@ class Order:
     `connections` at once. `packages`: what it needs of the distribution's beside those of its
     extensions. `system`: what its code needs of them. `files`: the directories in which it keeps
     files. `shared`: those that stay from release to release. `takes_over`: somebody said yes to an
-    application of another inventory.
+    application of another inventory. `tcp`: PostgreSQL lets it in by 127.0.0.1, too.
     """
 
     app: str
@@ -30,6 +30,7 @@ class Order:
     databases: list[Database] = field(default_factory=list)
     packages: list[str] = field(default_factory=list)
     system: Wanted = field(default_factory=Wanted)
+    tcp: bool = False
     files: list[str] = field(default_factory=list)
     shared: list[Directory] = field(default_factory=list)
     takes_over: bool = False
@@ -42,13 +43,15 @@ class Order:
         """What it needs of PostgreSQL.
 
         An extension that is taken from the list stays in its database, and statements there fail
-        without its library: what was loaded for it before stays loaded.
+        without its library: what was loaded for it before stays loaded. So does an earlier release
+        that reaches PostgreSQL by TCP.
         """
         return Need(
             connections=self.connections,
             preload=sorted({*before.preload, *extensions.preload(self.extensions)}),
             packages=extensions.endings(self.extensions),
             databases=self.databases,
+            tcp=self.tcp or before.tcp,
             identity=self.identity,
             domains=self.domains,
         )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from pergola import apt
+from pergola.app import tcp
 from pergola.app.order import Order
 from pergola.database import databases, extensions, needs, restart, shared, state
 from pergola.database.databases import Database
@@ -95,7 +96,8 @@ def apply(order: Order, server: Noted, cluster: Cluster) -> tuple[list[str], Res
                 cluster.start()
             raise
     note(order)
-    return databases.bring(cluster, own(order, server), False), restarted
+    made = databases.bring(cluster, own(order, server), False)
+    return [*made, *tcp.bring(order, cluster)], restarted
 
 
 def note(order: Order) -> None:
@@ -109,7 +111,8 @@ def makes(order: Order, server: Noted, cluster: Cluster) -> list[str]:
     """What `apply` would make, in words."""
     if not cluster.is_in_service():
         return [f"database {one.name}" for one in order.databases]
-    return databases.bring(cluster, own(order, server), True)
+    made = databases.bring(cluster, own(order, server), True)
+    return [*made, *tcp.bring(order, cluster, only_look=True)]
 
 
 def alike(order: Order) -> str:

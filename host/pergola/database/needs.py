@@ -19,6 +19,7 @@ FILE = "pergola_applications.conf"
 HEAD = "# Written by Pergola: what the applications of this server need beyond pergola.conf.\n"
 USUAL_CONNECTIONS = 100  # for which the server's own work_mem is
 WORK_MB = (4, 64)
+LOOPBACK = "127.0.0.1"
 SORTS = 3  # that a connection may make at once
 OTHERS = "backups, monitoring, migrations and consoles"
 
@@ -28,7 +29,7 @@ class Need:
     """One application's: connections at once, libraries to be loaded, databases.
 
     `packages`: those of its extensions, without the beginning that has PostgreSQL's version.
-    `identity` and `domains` say whose application of that name it is.
+    `identity` and `domains` say whose application of that name it is. `tcp`: by 127.0.0.1, too.
     """
 
     connections: int = 0
@@ -37,6 +38,7 @@ class Need:
     databases: list[Database] = field(default_factory=list)
     identity: str = ""
     domains: list[str] = field(default_factory=list)
+    tcp: bool = False
 
 
 NEED = Form(Need)
@@ -93,13 +95,27 @@ def check(server: Noted, needs: Mapping[str, Need]) -> None:
         )
 
 
+def listening(needs: Mapping[str, Need], own: str) -> Shares:
+    """Where the server listens beside its own addresses, if an application wants that."""
+    asking = sorted(name for name, need in needs.items() if need.tcp)
+    addresses = [one.strip() for one in own.split(",") if one.strip()]
+    if not asking or {"*", "0.0.0.0", "localhost", LOOPBACK} & set(addresses):  # noqa: S104 - read
+        return {}
+    why = f"no network; app_database_tcp of {', '.join(asking)}"
+    return {"listen_addresses": (f"'{','.join([*addresses, LOOPBACK])}'", why)}
+
+
 def shares(
-    server: Noted, needs: Mapping[str, Need], libraries: Iterable[str], at_least: int = 0
+    server: Noted,
+    needs: Mapping[str, Need],
+    libraries: Iterable[str],
+    at_least: int = 0,
+    listens: str = "",
 ) -> Shares:
     """The settings in which the applications' needs go beyond the server's own.
 
     `libraries`: those that the server loads by its own settings. `at_least`: connections that
-    stay, although fewer are needed.
+    stay, although fewer are needed. `listens`: the addresses of its own settings.
     """
     check(server, needs)
     own = set(libraries)
@@ -116,7 +132,7 @@ def shares(
     if preload - own:
         every = ",".join(sorted(preload | own))
         found["shared_preload_libraries"] = (f"'{every}'", "the server's, and those of extensions")
-    return found
+    return found | listening(needs, listens)
 
 
 def text(settings: Shares) -> str:

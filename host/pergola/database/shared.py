@@ -8,10 +8,10 @@ from pergola.postgres import Cluster
 from pergola.system import write
 
 # Of what stands in the file, what a running server takes by a restart only.
-BY_RESTART = ("max_connections", "shared_preload_libraries")
+BY_RESTART = ("max_connections", "shared_preload_libraries", "listen_addresses")
 IN_FORCE = """
 select json_object_agg(name, setting) from pg_settings
-where name in ('max_connections', 'shared_preload_libraries')
+where name in ('max_connections', 'shared_preload_libraries', 'listen_addresses')
 """
 # By name: what is in force, what is wanted.
 Changes = dict[str, tuple[str, str]]
@@ -31,10 +31,13 @@ def wanted(
     A restart only for fewer of them is left to a run that looks after the server.
     """
     own = cluster.conf_d / "pergola.conf"
-    libraries = settings.libraries(own.read_text()) if own.exists() else []
+    text = own.read_text() if own.exists() else ""
+    libraries = settings.libraries(text)
+    # Without a line PostgreSQL listens on localhost.
+    listens = dict(needs.values(text)).get("listen_addresses", "localhost")
     before = dict(needs.values(written(cluster))).get("max_connections", "0")
     least = 0 if lowers else int(before)
-    return needs.text(needs.shares(server, applications, libraries, least))
+    return needs.text(needs.shares(server, applications, libraries, least, listens))
 
 
 def ours(cluster: Cluster, content: str | None = None) -> dict[str, str]:

@@ -4,6 +4,7 @@ import os
 import shutil
 from dataclasses import dataclass, field, replace
 
+from pergola import access
 from pergola.documents import Json
 from pergola.errors import PergolaError
 from pergola.records import MANIFEST, Manifest
@@ -139,11 +140,12 @@ class Build:
             "PERGOLA_HEALTH_PATH": ordered.health_path,
             **servers.environment(ordered, self.releases.home),
         }
-        text = environment_text(dict(sorted(environment.items())))
+        home = self.releases.home
+        text = environment_text(access.filled_in(dict(sorted(environment.items())), home))
         text += credential_text(ordered.credential_variables)
         write(self.target / "environment", text, 0o640, group=self.settings.user)
         (self.target / "credentials").mkdir(mode=0o700)
-        for name, content in ordered.credentials.items():
+        for name, content in access.filled_in(ordered.credentials, home).items():
             write(self.target / "credentials" / name, content, 0o600)
         MANIFEST.write(self.target / "release.json", ordered.public)
 

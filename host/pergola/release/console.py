@@ -25,9 +25,10 @@ def run(releases: Releases, command: list[str]) -> int:
 def psql(releases: Releases, arguments: list[str]) -> int:
     """PostgreSQL's shell on the application's database, in the same sandbox as `shell`."""
     database = releases.settings.database
-    if not database:
+    if not database and not releases.settings.database_elsewhere:
         raise PergolaError(f"no database of {releases.app.name} is known on this host")
-    command = ["psql", *arguments, "-d", database]
+    # The release's own variables say where a database elsewhere is.
+    command = ["psql", *arguments, *(["-d", database] if database else [])]
     words = at_console(releases, releases.must_live(), command)
     return subprocess.run(words, check=False).returncode
 

@@ -1,11 +1,13 @@
 """The application's database, seen through psql as the application's own account."""
 
 from pergola.release.releases import Releases
+from pergola.release.units import transient
 from pergola.system import Done, TookTooLongError, attempt
 
 SECONDS_FOR_ANSWER = 10
 # What stands for a revision when the database does not answer: not that there is none.
 UNKNOWN = "unknown"
+CANNOT_ASK = 2
 SQL_ERRORS = (1, 3)  # psql's exit codes; another one says that it could not ask
 PSQL = ("psql", "-XqAt", "-v", "ON_ERROR_STOP=1")
 # Earlier versions of Pergola set a migration's limits for the application's own role.
@@ -21,6 +23,13 @@ END_SURPLUS = """with app as (select rolname, rolconnlimit / 2 as half from pg_r
   select count(pg_terminate_backend(pid)) from surplus"""
 
 
+# How many connections this role gets into this database at most.
+ROOM = """select least(current_setting('max_connections')::int
+    - current_setting('superuser_reserved_connections')::int,
+  nullif((select rolconnlimit from pg_roles where rolname = current_user), -1),
+  nullif((select datconnlimit from pg_database where datname = current_database()), -1))"""
+
+
 def psql(
     account: str,
     conninfo: str,
@@ -34,15 +43,36 @@ def psql(
 
 
 class Database:
-    """Where the application keeps its data; nothing is asked where none is configured."""
+    """Where the application keeps its data; nothing is asked where none is configured.
 
-    def __init__(self, releases: Releases) -> None:
+    `release`: the one whose environment tells of a database elsewhere, once it is made; before
+    that, and without one, the live release.
+    """
+
+    def __init__(self, releases: Releases, release: str = "") -> None:
+        self.releases, self.release = releases, release
         self.settings = releases.settings
         self.conninfo = self.settings.database or ""
         self.limits_set = releases.home / ".migration-limits"
 
     def asked(self, sql: str) -> Done:
+        if self.settings.database_elsewhere:
+            return self.asked_elsewhere(sql)
         return psql(self.settings.user, self.conninfo, "-c", sql)
+
+    def asked_elsewhere(self, sql: str) -> Done:
+        """Asked as the release asks: with its environment, its secret files, in its sandbox."""
+        is_made = self.release and self.releases.is_ready(self.release)
+        release = self.release if is_made else self.releases.live()
+        if release is None:
+            return Done((), CANNOT_ASK, "", "no release says where the database is")
+        command = transient(
+            self.releases,
+            release,
+            [*PSQL, "-f", "-"],
+            *("--pipe", f"--property=RuntimeMaxSec={SECONDS_FOR_ANSWER}"),
+        )
+        return attempt(*command, stdin=sql, timeout=SECONDS_FOR_ANSWER)
 
     def ask(self, sql: str) -> str | None:
         """The answer to a query; None when it fails (no such table, no server)."""
@@ -55,7 +85,7 @@ class Database:
     def revision(self) -> str | None:
         """The schema's revision by app_schema_query; None where there is none."""
         query = self.settings.schema_query
-        if not self.conninfo or not query:
+        if not query or not (self.conninfo or self.settings.database_elsewhere):
             return None
         try:
             done = self.asked(query)
@@ -64,6 +94,13 @@ class Database:
         if done.returncode in SQL_ERRORS:  # there is no such table yet
             return None
         return UNKNOWN if done.returncode else ",".join(sorted(done.stdout.split())) or None
+
+    def lacks_room_for(self) -> int:
+        """How many connections a database elsewhere lets in, if those are too few; else 0."""
+        if not self.settings.database_elsewhere:
+            return 0
+        room = self.ask(ROOM) or ""
+        return int(room) if room.isdigit() and int(room) < self.settings.connections else 0
 
     def take_limits_back(self) -> None:
         """Undo what an earlier version of Pergola set for the application's role, if it is left."""

@@ -9,7 +9,7 @@ from pergola.documents import Json
 from pergola.errors import PergolaError
 from pergola.lock import Lock
 from pergola.people import last_lines
-from pergola.records import Line
+from pergola.records import AFTER, Line
 from pergola.release import undo
 from pergola.release.database import Database
 from pergola.release.phases import PHASES
@@ -19,8 +19,10 @@ from pergola.release.slots import is_enabled
 from pergola.release.takeover import keep_assets, take_over
 from pergola.release.work import Order, Work
 
+# When the old slot may be gone: there is no way back.
+SERVING = ("drain", AFTER)
 # Without those before them they say nothing.
-LATER = ("switch", "bake", "drain")
+LATER = ("switch", "bake", *SERVING)
 
 
 class Deploy:
@@ -40,14 +42,14 @@ class Deploy:
                 go_through(self.phase, work)
             except PergolaError as error:
                 work.spend(self.phase)
-                if self.phase == "drain":  # the old slot may be gone: there is no way back
+                if self.phase in SERVING:
                     self.lock.release()
                     error.evidence += "\nthe new release serves all the same"
                 else:
                     undo.give_up(work, self.phase, error)
                 raise
             work.spend(self.phase)
-            if self.phase != "drain":  # that gave the lock back
+            if self.lock.holder.run:  # else the phase gave the lock back
                 work.keep()
         progress = work.progress
         return {
@@ -76,7 +78,8 @@ class Deploy:
             )
         changed = order is not None and self.releases.keep_settings(order.settings)
         database = Database(self.releases)
-        database.make_room()
+        if phase != AFTER:  # the old slot may still be busy with its last requests
+            database.make_room()
         database.take_limits_back()
         revision = database.revision()
         if live:
@@ -118,8 +121,10 @@ class Deploy:
             self.lock.release()
             return False
         work = Work(self.releases, self.lock, progress)
-        if self.lock.holder.phase == "drain":
-            go_through("drain", work)
+        if (phase := self.lock.holder.phase) in SERVING:
+            if phase == "drain":
+                go_through(phase, work)
+            self.lock.release()
             return False
         work.keep("abort")
         undo.give_up(work, "other host", PergolaError(reason))

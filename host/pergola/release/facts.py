@@ -32,6 +32,13 @@ def status(releases: Releases) -> Json:
     }
 
 
+def runs_after(releases: Releases, live: str) -> bool:
+    """Whether a deploy of the live release would run what comes after its migration."""
+    command = releases.manifest(live).migrate_after_command
+    mine = bool(command) and releases.settings.runs_schedules
+    return mine and not releases.has_migrated_after(live)
+
+
 def for_plan(releases: Releases) -> Json:
     """What the control node needs to tell what a deploy would change; secrets stay here."""
     live = releases.live()
@@ -52,6 +59,7 @@ def for_plan(releases: Releases) -> Json:
             "revision": Database(releases).revision(),
             "slot": releases.app.colour,
             "current": Slots(releases).is_current(releases.app.colour),
+            "runs_after": runs_after(releases, live),
             "config": {key: manifest[key] for key in manifest if key not in NO_SETTINGS},
         },
     }

@@ -1,8 +1,13 @@
-"""The migration of a release: a unit of its own, under limits, of which nothing stays behind."""
+"""The migrations of a release, each in a unit of its own, of which nothing stays behind.
+
+One runs before the switch, under limits, as the release before serves meanwhile. One runs after it,
+outside of them: what takes long, but keeps nobody waiting.
+"""
 
 import re
 import time
 
+from pergola import access
 from pergola.errors import PergolaError
 from pergola.people import last_lines
 from pergola.release.commands import (
@@ -12,6 +17,7 @@ from pergola.release.commands import (
     limited,
     read_environment,
 )
+from pergola.release.database import Database
 from pergola.release.migrator import Migrator
 from pergola.release.releases import Releases
 from pergola.release.units import transient
@@ -27,6 +33,9 @@ join pg_namespace n on n.oid = c.relnamespace
 where not (i.indisvalid and i.indisready and i.indislive) and c.relkind = 'i'
 and i.indexrelid not in (select index_relid from pg_stat_progress_create_index
                          where index_relid is not null)
+-- Elsewhere another role's is not told by name.
+and not exists (select from pg_stat_progress_create_index
+                where datname = current_database() and index_relid is null)
 order by 1
 """
 PREPARED = "select gid from pg_prepared_xacts where database = current_database() order by 1"
@@ -37,22 +46,31 @@ URL = re.compile(r"(postgres(?:ql)?(?:\+\w+)?://)([^/@:?#]+)(?::[^/@]*)?@(?=[/?]
 class Migration:
     """One run of a release's migration. `begun`: from when on it may have changed something."""
 
+    what = "migration"
+    limited = True
+    log = "migrate.log"
+    hint = "commit and deploy again"
+
     def __init__(self, releases: Releases, release: str) -> None:
         self.releases, self.release = releases, release
         self.settings = releases.settings
         self.begun = False
-        self.unit = f"{releases.app.name}-migration.service"
+        self.unit = f"{releases.app.name}-{self.what}.service"
         self.said: list[str] = []
+
+    @property
+    def seconds(self) -> int:
+        """How long it may take."""
+        return self.settings.migrate_timeout_seconds
 
     def run(self, command: str) -> None:
         """Migrate; PergolaError, in which nothing is at work any more, when that failed."""
         # Whoever started it before is gone, or there would be no lock to come here with.
         self.stop()
         if not self.settings.database:
-            self.back_up()
-            self.check_result(command, self.execute(command, {}))
+            self.run_elsewhere(command)
             return
-        migrator = Migrator(self.releases)
+        migrator = Migrator(self.releases, self.limited)
         migrator.create()
         with migrator.alone() as holder:
             migrator.end(but=holder)
@@ -67,6 +85,17 @@ class Migration:
             left = self.left_behind(migrator, prepared)
         self.check_result(command, done, left)
 
+    def run_elsewhere(self, command: str) -> None:
+        """Migrate a database of another server as the application's own role, or none at all."""
+        self.refuse_unfinished(unfinished_indexes(self.releases, self.release))
+        self.back_up()
+        try:
+            done = self.execute(command, {})
+        finally:
+            self.stop()
+        left = self.unfinished(unfinished_indexes(self.releases, self.release))
+        self.check_result(command, done, "\n".join(left))
+
     def stop(self) -> None:
         systemctl("stop", self.unit)
         systemctl("reset-failed", self.unit)
@@ -77,7 +106,7 @@ class Migration:
         # A file, as a value may be secret; the last one of the unit's beats those before.
         path = self.releases.app.run_dir / "migration.environment"
         write(path, environment_text(environment), 0o600, durable=False)
-        limit = self.settings.migrate_timeout_seconds
+        limit = self.seconds
         began = time.monotonic()
         try:
             done = attempt(
@@ -98,7 +127,7 @@ class Migration:
         if done.returncode == BY_SIGNAL and time.monotonic() - began >= limit:
             done.returncode = KILLED
         said = "".join(f"({line})\n" for line in self.said) + done.stdout
-        write(self.releases.path(self.release) / "migrate.log", said, 0o640)
+        write(self.releases.path(self.release) / self.log, said, 0o640)
         return done
 
     def environment(self, migrator: Migrator) -> dict[str, str]:
@@ -112,8 +141,9 @@ class Migration:
             # For a connection that names the owner nevertheless, if its driver is libpq.
             "PGOPTIONS": " ".join(filter(None, [own.get("PGOPTIONS", ""), limits])),
         }
+        secret = access.password(self.releases.home)
         for name, value in own.items():
-            changed = as_user(value, migrator.owner, migrator.role)
+            changed = as_user(value, migrator.owner, migrator.role, secret)
             if changed != value:
                 more[name] = changed
                 self.said.append(
@@ -124,35 +154,38 @@ class Migration:
 
     def check_result(self, command: str, done: Done, left: str = "") -> None:
         """PergolaError when the migration failed, or left something that is not finished."""
-        what = f"the migration `{command}` of {self.release}"
+        what = f"the {self.what} `{command}` of {self.release}"
         if done.returncode:
             raise PergolaError(
                 f"{what} {ended(done.returncode)}",
                 "\n".join(filter(None, [last_lines(done.stdout), left])),
-                hint="see above what it said; fix it, commit and deploy again",
+                hint=f"see above what it said; fix it, {self.hint}",
             )
         if left:
             raise PergolaError(
                 f"{what} says that it succeeded, but left something half-made",
                 left,
-                hint="do what is said above, fix the migration, commit and deploy again",
+                hint=f"do what is said above, fix the {self.what}, {self.hint}",
             )
 
     def left_behind(self, migrator: Migrator, prepared: set[str]) -> str:
         """What the migration left half-made, with what removes it; empty: nothing."""
-        lines = []
-        if unfinished := migrator.sql(UNFINISHED).splitlines():
-            lines += [
-                f"IT LEFT AN INDEX THAT IS NOT FINISHED: {', '.join(unfinished)}. It answers no "
-                "query, and IF NOT EXISTS would regard it as finished. Before the next deploy:",
-                *map(self.drop, unfinished),
-            ]
+        lines = self.unfinished(migrator.sql(UNFINISHED).splitlines())
         for name in sorted(set(migrator.sql(PREPARED).splitlines()) - prepared):
             lines.append(
                 f"since it began a transaction was prepared, and holds its locks: {name}. If it is "
                 f"the migration's: {self.psql}rollback prepared '{name}'\""
             )
         return "\n".join(lines)
+
+    def unfinished(self, indexes: list[str]) -> list[str]:
+        if not indexes:
+            return []
+        return [
+            f"IT LEFT AN INDEX THAT IS NOT FINISHED: {', '.join(indexes)}. It answers no "
+            "query, and IF NOT EXISTS would regard it as finished. Before the next deploy:",
+            *map(self.drop, indexes),
+        ]
 
     def refuse_unfinished(self, indexes: list[str]) -> None:
         """Nobody may take an index for made that an earlier migration, or a person, left."""
@@ -192,17 +225,37 @@ class Migration:
             )
 
 
-def unfinished_indexes(releases: Releases) -> list[str]:
+class MigrationAfter(Migration):
+    """The same of what runs once the release serves: what stops it takes nothing back."""
+
+    what = "migration-after"
+    limited = False
+    log = "migrate-after.log"
+    hint = "commit and deploy again; a deploy of the same release runs it again as well"
+
+    @property
+    def seconds(self) -> int:
+        return self.settings.migrate_after_timeout_seconds
+
+
+def unfinished_indexes(releases: Releases, release: str) -> list[str]:
     """Indexes of the application's database that were begun and are not being built any more."""
+    if releases.settings.database_elsewhere:
+        return (Database(releases, release).ask(UNFINISHED) or "").splitlines()
     if not releases.settings.database:
         return []
     return Migrator(releases).sql(UNFINISHED).splitlines()
 
 
-def as_user(value: str, owner: str, role: str) -> str:
-    """A URL of the application's database with another user; anything else as it is."""
+def as_user(value: str, owner: str, role: str, secret: str = "") -> str:
+    """A URL of the application's database with another user; anything else as it is.
+
+    `secret`: the password that both have by TCP; empty: there is none.
+    """
     from urllib.parse import quote, unquote  # few calls need it
 
+    if secret and f"://{owner}:{secret}@" in value:
+        return value.replace(f"://{owner}:{secret}@", f"://{role}:{secret}@")
     found = URL.match(value)
     if not found or unquote(found[2]) != owner:
         return value

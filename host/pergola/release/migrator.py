@@ -6,21 +6,19 @@ migration is known by its name. The system's account of the application may sign
 of pg_hba.conf and a map in pg_ident.conf say so.
 """
 
-import fcntl
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
+from pergola import access
 from pergola.errors import PergolaError
 from pergola.people import last_lines
 from pergola.release.database import PSQL, psql
 from pergola.release.releases import Releases
-from pergola.system import Done, attempt, of_account
+from pergola.system import of_account
 
 SUPERUSER = "postgres"
-FILES_LOCK = Path("/run/pergola-postgresql-access.lock")
 SECONDS_FOR_ANSWER = 30
 SECONDS_TO_END = 10
 LOOK_EVERY = 0.1
@@ -63,10 +61,12 @@ AT_WORK = "from pg_stat_activity where usename = '{role}' and pid <> {but}"
 class Migrator:
     """The role, and what only PostgreSQL's superuser sees of its sessions."""
 
-    def __init__(self, releases: Releases) -> None:
+    def __init__(self, releases: Releases, limited: bool = True) -> None:
         self.home, self.owner = releases.home, releases.settings.user
         self.role = f"{self.owner}_migration"
-        self.limits = releases.settings.migrate_limits
+        limits = releases.settings.migrate_limits
+        # For PostgreSQL 0 is no limit.
+        self.limits = limits if limited else dict.fromkeys(limits, 0)
         self.conninfo = releases.settings.database or ""
 
     def sql(self, script: str) -> str:
@@ -123,6 +123,8 @@ class Migrator:
         script = ROLE.format(role=self.role, owner=self.owner, ours=names)
         for name, seconds in self.limits.items():
             script += f"alter role \"{self.role}\" set {name} = '{seconds}s';\n"
+        if password := access.password(self.home):
+            script += f"alter role \"{self.role}\" password '{access.verifier(password)}';\n"
         self.sql(script)
         if self.refused():
             self.let_in()
@@ -151,26 +153,11 @@ class Migrator:
         database = self.sql("select current_database()")
         rule = f'local "{database}" "{self.role}" peer map={self.role}'
         name = f'{self.role} "{self.owner}" "{self.role}"'
-        with FILES_LOCK.open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self.put_first(self.sql("show hba_file"), rule)
-            self.put_first(self.sql("show ident_file"), name)
+        why = f"how migrations of {self.owner} sign in"
+        with access.files_locked():
+            access.put_first(self.sql("show hba_file"), rule, why)
+            access.put_first(self.sql("show ident_file"), name, why)
         self.sql("select pg_reload_conf()")
-
-    def put_first(self, path: str, line: str) -> None:
-        """Write a line at a file's start, as PostgreSQL's account: the directory is its own."""
-        line = f"{line}  # Pergola: how migrations of {self.owner} sign in"
-        read = as_superuser("cat", path)
-        kept = [other for other in read.stdout.splitlines() if other != line]
-        text = "\n".join([line, *kept, ""])
-        save = 'umask 027 && cat >"$1.pergola" && mv "$1.pergola" "$1"'
-        saved = as_superuser("sh", "-euc", save, "sh", path, stdin=text)
-        if read.returncode or saved.returncode:
-            raise PergolaError(
-                f"{path} could not be changed",
-                last_lines(read.stderr + saved.stderr),
-                hint=f"nothing was migrated. Add this as its first line, then deploy again: {line}",
-            )
 
     def end(self, but: str = "0") -> None:
         """End the role's sessions, except one, and give what they made to the owner."""
@@ -187,10 +174,6 @@ class Migrator:
                 )
             time.sleep(LOOK_EVERY)
         self.sql(f'reassign owned by "{self.role}" to "{self.owner}"')
-
-
-def as_superuser(*command: str, stdin: str = "") -> Done:
-    return attempt(*command, account=SUPERUSER, stdin=stdin, timeout=SECONDS_FOR_ANSWER)
 
 
 def tell(session: subprocess.Popen[str], sql: str) -> str:

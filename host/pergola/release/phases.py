@@ -6,8 +6,10 @@
     switch    flip the flag file, change processes    one host first, then the others
     bake      watch real requests for a while         (optional)
     drain     stop the old slot, write the ledger
+    migrate_after   what of the migration waits for the new release        one host, if there is any
 
-A phase may be killed at any point. Until `drain` the old slot runs, so going back is a flip.
+A phase may be killed at any point. Until `drain` the old slot runs, so going back is a flip. What
+comes after it takes nothing back.
 """
 
 from collections.abc import Callable
@@ -15,10 +17,11 @@ from pathlib import Path
 
 from pergola.apps import Colour
 from pergola.errors import PergolaError
+from pergola.records import AFTER, Line
 from pergola.release import bytecode, pythons
 from pergola.release.bake import Bake, end_of, is_marked
 from pergola.release.build import Build
-from pergola.release.migrations import Migration, unfinished_indexes
+from pergola.release.migrations import Migration, MigrationAfter, unfinished_indexes
 from pergola.release.releases import other
 from pergola.release.slots import left
 from pergola.release.units import Units
@@ -44,6 +47,11 @@ def migrate(work: Work) -> None:
     command = work.releases.manifest(work.release).migrate_command
     if work.old == work.release:
         return
+    if room := work.database.lacks_room_for():
+        work.warn(
+            f"the database lets {room} connections in, and the application may open "
+            f"{work.settings.connections} (app_database_connections)"
+        )
     if not command:
         warn_of_unfinished_indexes(work)
         return
@@ -59,7 +67,7 @@ def migrate(work: Work) -> None:
 
 def warn_of_unfinished_indexes(work: Work) -> None:
     """Nothing here takes one for made, so it does not stop the deploy."""
-    if unfinished := unfinished_indexes(work.releases):
+    if unfinished := unfinished_indexes(work.releases, work.release):
         work.warn(
             f"the database has an index that was never finished: {', '.join(unfinished)}; drop "
             "it and make it again"
@@ -144,7 +152,7 @@ def bake(work: Work) -> None:
 
 def drain(work: Work) -> None:
     if work.is_live():
-        work.lock.release()
+        work.end()
         return
     work.changed = True
     if work.old:
@@ -158,6 +166,35 @@ def drain(work: Work) -> None:
     work.progress.removed = work.releases.prune(work.progress.began)
     bytecode.prune(work.releases.home)
     pythons.prune()
+    work.end()
+
+
+def migrate_after(work: Work) -> None:
+    """Run what the release's migration left for now, until it has succeeded once."""
+    manifest = work.releases.manifest(work.release)
+    if manifest.migrate_after_command and not work.releases.has_migrated_after(work.release):
+        work.changed = True
+        before, outcome, reason = work.progress.schema[1], "failed", ""
+        try:
+            MigrationAfter(work.releases, work.release).run(manifest.migrate_after_command)
+            outcome = "done"
+        except PergolaError as error:
+            reason = error.reason
+            raise
+        finally:
+            work.note_schema()
+            work.spend(AFTER)
+            work.releases.record(
+                Line(
+                    action=AFTER,
+                    to=work.release,
+                    outcome=outcome,
+                    schema=(before, work.progress.schema[1]),
+                    backward_compatible=manifest.backward_compatible,
+                    seconds={AFTER: work.progress.seconds[AFTER]},
+                    reason=reason,
+                )
+            )
     work.lock.release()
 
 
@@ -168,4 +205,5 @@ PHASES: dict[str, Callable[[Work], None]] = {
     "switch": switch,
     "bake": bake,
     "drain": drain,
+    AFTER: migrate_after,
 }

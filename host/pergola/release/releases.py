@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pergola.apps import NOTHING, App, Colour
 from pergola.errors import PergolaError
-from pergola.records import LINE, MANIFEST, SETTINGS, Line, Manifest, Settings
+from pergola.records import AFTER, LINE, MANIFEST, SETTINGS, Line, Manifest, Settings
 from pergola.release import assets
 from pergola.system import persist, show
 
@@ -149,6 +149,15 @@ class Releases:
         LINE.add(
             self.home / "ledger.jsonl", replace(line, time=now, who=self.who, commit=commit), 0o600
         )
+
+    def has_migrated_after(self, release: str) -> bool:
+        """Whether what comes after the switch has succeeded since the release was last deployed."""
+        for line in reversed(self.ledger()):
+            if line.to == release and line.action == AFTER and line.outcome == "done":
+                return True
+            if line.to == release and line.action == "deploy" and line.outcome == "live":
+                return False
+        return False
 
     def good(self) -> list[str]:
         """Releases that went live and were not rolled back from since, most recent first."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pergola.errors import PergolaError
-from pergola.records import Line
+from pergola.records import AFTER, Line
 from pergola.release.database import Database
 from pergola.release.releases import Releases
 
@@ -68,6 +68,9 @@ def refuse_across_schema(releases: Releases, chosen: str) -> None:
         before, after = line.schema or (None, None)
         if line.to == chosen and line.outcome == "live":
             then, changes = after if line.schema else NOT_NOTED, []
+            continue
+        if line.to == chosen and line.action == AFTER:
+            then = after  # it served while its own migration went on
             continue
         if then == NOT_NOTED and line.schema:
             then = before  # it served with that until here

@@ -4,6 +4,7 @@ import textwrap
 
 from pergola.lock import holder
 from pergola.records import LINE, MANIFEST, Line
+from pergola.release.migrations import Migration, MigrationAfter
 from pergola.release.releases import Releases
 
 COLUMNS = ("when (UTC)", "what", "release", "commit", "who", "schema", "s", "outcome")
@@ -54,8 +55,9 @@ def release(of: Releases, name: str) -> str:
     """The manifest, the ledger lines and the log of the migration of one release."""
     lines = [MANIFEST.text(of.manifest(name), indent=1).strip()]
     lines += [LINE.text(line).strip() for line in of.ledger() if line.to == name]
-    log = of.path(name) / "migrate.log"
-    if log.exists():
-        lines += [f"its migration said ({log}):", log.read_text()]
+    for migration in (Migration, MigrationAfter):
+        log = of.path(name) / migration.log
+        if log.exists():
+            lines += [f"its {migration.what} said ({log}):", log.read_text()]
     lines.append(f"its files: {of.path(name)}")
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from pergola.apps import Colour
 from pergola.documents import Form
 from pergola.errors import PergolaError
 from pergola.lock import Lock
-from pergola.records import Line, Manifest, Settings
+from pergola.records import AFTER, Line, Manifest, Settings
 from pergola.release.build import Ordered
 from pergola.release.database import Database
 from pergola.release.progress import Progress
@@ -40,12 +40,21 @@ class Work:
     ) -> None:
         self.releases, self.lock, self.progress, self.order = releases, lock, progress, order
         self.settings, self.release = releases.settings, progress.release
-        self.slots, self.database = Slots(releases), Database(releases)
+        self.slots, self.database = Slots(releases), Database(releases, self.release)
         self.changed, self.trouble = False, ""
         self.began = time.monotonic()
 
     def keep(self, phase: str | None = None) -> None:
         self.progress.keep(self.lock, phase)
+
+    def end(self) -> None:
+        """Give the lock back, or keep it for what comes once the release serves."""
+        if self.progress.action == "deploy" and self.settings.runs_schedules:
+            manifest = self.releases.manifest(self.release)
+            if manifest.migrate_after_command:
+                self.keep(AFTER)
+                return
+        self.lock.release()
 
     def warn(self, text: str) -> None:
         self.progress.warnings.append(text)

@@ -56,9 +56,10 @@ def live(app: App) -> Application:
         timers=[f"{app.name}.{one.name}.timer" for one in wanted],
         page=page(app.home / "live") or page(app.run_dir),
         killed=killed(app.home / "ledger.jsonl"),
+        unmigrated=unmigrated(app.home / "ledger.jsonl"),
         paused=is_paused(app),
         at_work=at_work(app, holder),
-        migrates=holder.phase == "migrate",
+        migrates=holder.phase in ("migrate", records.AFTER),
     )
 
 
@@ -86,6 +87,16 @@ def killed(ledger: Path) -> Line | None:
     for line in newest_first(ledger, LEDGER_BYTES):
         if line.outcome == "killed":
             return line
+        if line.outcome in ("live", "returned"):
+            return None
+    return None
+
+
+def unmigrated(ledger: Path) -> Line | None:
+    """The ledger's line of what failed once the live release served; None: nothing did."""
+    for line in newest_first(ledger, LEDGER_BYTES):
+        if line.action == records.AFTER:
+            return line if line.outcome == "failed" else None
         if line.outcome in ("live", "returned"):
             return None
     return None

@@ -144,8 +144,9 @@ class Application:
     """An application that has a site here, and what is live of it.
 
     `release`: None where none was ever live; `accepted`: the statuses at the path `health` with
-    which it is well, such as 204 or 2xx; `killed`: what the last deploy had to kill; `at_work`:
-    why units stop and start just now; `migrates`: a deploy is changing the database.
+    which it is well, such as 204 or 2xx; `killed`: what the last deploy had to kill; `unmigrated`:
+    what failed once the release served; `at_work`: why units stop and start just now; `migrates`: a
+    deploy is changing the database.
     """
 
     app: str
@@ -161,6 +162,7 @@ class Application:
     timers: list[str] = field(default_factory=list)
     page: Page | None = None
     killed: Line | None = None
+    unmigrated: Line | None = None
     paused: bool = False
     at_work: str = ""
     migrates: bool = False

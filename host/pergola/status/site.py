@@ -201,6 +201,21 @@ def drains(look: Look) -> Iterator[Finding]:
         )
 
 
+def migrations(look: Look) -> Iterator[Finding]:
+    """What a release left for when it serves, and has failed: until a deploy succeeds with it."""
+    for app in look.seen.apps or []:
+        name, entry = f"migrate_after {app.app}", app.unmigrated
+        if entry is None:
+            yield Finding(name, OK, "nothing of the last deploy is left to be done")
+            continue
+        yield Finding(
+            name,
+            WARNING,
+            f"app_migrate_after_command of {entry.to} failed ({entry.time[:16].replace('T', ' ')} "
+            f"UTC): {entry.reason}. The release serves; deploy again",
+        )
+
+
 def of_each(look: Look, kind: str) -> Iterator[tuple[Application, Answer]]:
     """Each application of this host with one kind of answer, where that was asked for."""
     told = look.seen.asked or {}
@@ -209,4 +224,4 @@ def of_each(look: Look, kind: str) -> Iterator[tuple[Application, Answer]]:
             yield app, told.get(f"{kind} {app.app}", Answer())
 
 
-CHECKS = (sites, health, https, domains, answers, pages, drains)
+CHECKS = (sites, health, https, domains, answers, pages, drains, migrations)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 # Phases that one host goes through first: the migration is for all, and a switch is tried on one.
-FIRST_ONLY = frozenset({"migrate"})
+FIRST_ONLY = frozenset({"migrate", "migrate_after"})
 FIRST_THEN_OTHERS = (("switch", "bake"),)
 WHEN = ("before", "after")
 

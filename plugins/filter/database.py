@@ -1,0 +1,163 @@
+"""The application's database, as templates and libpq's variables have it.
+
+libpq's own variables say where it is, for every driver: what a URL does not say comes from them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, quote, unquote
+
+SOCKETS = "/run/postgresql"
+LOOPBACK = "127.0.0.1"
+PORT = 5432
+# The host makes the password of its own PostgreSQL, and puts it in (host/pergola/access.py).
+STANDS_FOR = "__PERGOLA_DATABASE_PASSWORD__"
+EXAMPLE = "postgresql://shop:password@db.example.org:5432/shop"
+# Read by libpq of every version and by asyncpg: Debian's and Ubuntu's certificate authorities.
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+# What of a URL tells who verifies the server's certificate by its name.
+VERIFIED = "verify-full"
+URL = re.compile(
+    r"(?P<scheme>postgres(?:ql)?(?:\+\w+)?)://(?:(?P<user>[^:@/?#]*)(?::(?P<password>[^@/?#]*))?@)?"
+    r"(?P<hosts>[^@/?#]*)(?:/(?P<name>[^/?#]*))?(?:\?(?P<query>[^#]*))?"
+)
+HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d+))?")
+MODES = ("disable", "allow", "prefer", "require", "verify-ca", VERIFIED)
+# A URL's parameters by libpq's variables.
+PARAMETERS = {
+    "application_name": "PGAPPNAME",
+    "channel_binding": "PGCHANNELBINDING",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "dbname": "PGDATABASE",
+    "gssencmode": "PGGSSENCMODE",
+    "host": "PGHOST",
+    "options": "PGOPTIONS",
+    "password": "PGPASSWORD",
+    "port": "PGPORT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "sslmode": "PGSSLMODE",
+    "sslnegotiation": "PGSSLNEGOTIATION",
+    "sslrootcert": "PGSSLROOTCERT",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+    "user": "PGUSER",
+}
+
+
+def database_here(databases: Sequence[Mapping[str, Any]], app: str, tcp: bool) -> dict[str, Any]:
+    """The database of the server's own PostgreSQL that is meant: the application's, or the first.
+
+    `tcp`: it is reached by 127.0.0.1 and a password.
+    """
+    names = [str(one["name"]) for one in databases]
+    name = app if app in names else names[0]
+    variables = {"PGHOST": LOOPBACK if tcp else SOCKETS, "PGDATABASE": name, "PGUSER": app}
+    found = {"name": name, "user": app, "host": variables["PGHOST"], "port": PORT}
+    if not tcp:
+        url = f"postgresql:///{quote(name, safe='')}?host={SOCKETS}"
+        return {**found, "password": "", "url": url, "variables": variables, "secrets": {}}
+    return {
+        **found,
+        "password": STANDS_FOR,
+        "url": f"postgresql://{app}:{STANDS_FOR}@{LOOPBACK}:{PORT}/{quote(name, safe='')}",
+        "variables": variables,
+        # Nobody knows it here.
+        "secrets": {"PGPASSWORD": STANDS_FOR},
+    }
+
+
+class Parts(NamedTuple):
+    """What a URL says, by libpq's variables, and what is wrong with it."""
+
+    variables: dict[str, str]
+    wrong: str = ""
+
+
+def parts_of(url: str) -> Parts:
+    """What a URL of another server says; nothing of it but names is in what is wrong."""
+    found = URL.fullmatch(url.strip())
+    if not found:
+        return Parts(
+            {},
+            f"is no URL of a PostgreSQL database; example: {EXAMPLE} (of a password "
+            "percent-encode : / ? # @, such as %40 for @)",
+        )
+    hosts = [HOST.fullmatch(one) for one in found["hosts"].split(",")]
+    if None in hosts:
+        return Parts({}, f"names a port that is no number; example: {EXAMPLE}")
+    ports = [(one[2] or str(PORT)) for one in hosts if one]
+    said = {
+        "PGUSER": unquote(found["user"] or ""),
+        "PGPASSWORD": unquote(found["password"] or ""),
+        "PGHOST": ",".join(unquote(one[1]).strip("[]") for one in hosts if one),
+        "PGPORT": ",".join(ports) if found["hosts"] else str(PORT),
+        "PGDATABASE": unquote(found["name"] or ""),
+    }
+    for name, value in parse_qsl(found["query"] or "", keep_blank_values=True):
+        if name not in PARAMETERS:
+            return Parts(
+                {}, f"has the parameter {name}, which libpq does not know; remove it from the URL"
+            )
+        said[PARAMETERS[name]] = value
+    missing = {"PGHOST": "host", "PGDATABASE": "database", "PGUSER": "user"}
+    if lacks := [what for name, what in missing.items() if not said[name]]:
+        return Parts({}, f"names no {' and no '.join(lacks)}; example: {EXAMPLE}")
+    if (mode := said.setdefault("PGSSLMODE", VERIFIED)) not in MODES:
+        return Parts({}, f"has the sslmode {mode}; there are {', '.join(MODES)}")
+    if said["PGSSLMODE"].startswith("verify-") and "PGSSLROOTCERT" not in said:
+        said["PGSSLROOTCERT"] = AUTHORITIES
+    return Parts({name: value for name, value in said.items() if value})
+
+
+def database_url_wrong(url: str) -> str:
+    """Why it cannot be the database of an application; empty when it can."""
+    wrong = parts_of(url).wrong if url else ""
+    return f"app_database_url {wrong}" if wrong else ""
+
+
+def database_elsewhere(url: str) -> dict[str, Any]:
+    """The database of another server; empty where the URL is wrong, which the checks tell."""
+    said = dict(parts_of(url).variables)
+    if not said:
+        return {}
+    secret = said.pop("PGPASSWORD", "")
+    user, host, port = said["PGUSER"], said["PGHOST"], said["PGPORT"]
+    pairs = zip(host.split(","), port.split(",") * (host.count(",") + 1), strict=False)
+    hosts = ",".join(f"[{one}]:{at}" if ":" in one else f"{one}:{at}" for one, at in pairs)
+    login = quote(user, safe="") + (f":{quote(secret, safe='')}" if secret else "")
+    return {
+        "name": said["PGDATABASE"],
+        "user": user,
+        "host": host,
+        "port": port if "," in port else int(port),
+        "password": secret,
+        "url": f"postgresql://{login}@{hosts}/{quote(said['PGDATABASE'], safe='')}",
+        "variables": said,
+        "secrets": {"PGPASSWORD": secret} if secret else {},
+    }
+
+
+def with_scheme(url: str, scheme: str) -> str:
+    """A URL with another scheme, such as postgresql+asyncpg."""
+    return f"{scheme}:{str(url).partition(':')[2]}"
+
+
+def names_with(values: Mapping[str, Any], secret: str) -> list[str]:
+    """The names of what holds a secret; none for an empty one."""
+    return [str(name) for name, value in values.items() if secret and secret in str(value)]
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, Any]:
+        return {
+            "database_elsewhere": database_elsewhere,
+            "database_here": database_here,
+            "database_url_wrong": database_url_wrong,
+            "names_with": names_with,
+            "with_scheme": with_scheme,
+        }
