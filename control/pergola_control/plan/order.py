@@ -30,6 +30,13 @@ class Live(Release, total=False):
     schedules: Sequence[Work] | Works | None
 
 
+class Procfile(TypedDict, total=False):
+    """What the release has of it, by the settings' names; what is said of each line."""
+
+    settings: Mapping[str, object]
+    said: Sequence[str]
+
+
 class New(Release, total=False):
     """What `source` printed, with the release's settings."""
 
@@ -42,6 +49,7 @@ class New(Release, total=False):
     environment: Sequence[str]  # the names of its variables
     processes: Sequence[Work] | Works
     schedules: Sequence[Work] | Works
+    procfile: Procfile
 
 
 class Order(TypedDict, total=False):

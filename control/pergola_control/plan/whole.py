@@ -43,6 +43,7 @@ def plan_of(settings: Settings, order: Order) -> str:
         "commits": commit_lines(history, live, new) if live else [f"+ {described(new)}"],
         "packages": package_lines(lock_of(live, history, lock.projects) if live else None, lock),
         **({"server": served} if (served := server_lines(new, lock)) else {}),
+        **({"Procfile": said} if (said := new.get("procfile", {}).get("said")) else {}),
         "migrations": migration_lines(history, live, new, paths),
         "environment": environment_lines(live, new, more_differs),
         "settings": changed_settings,
@@ -60,6 +61,8 @@ def plan_of(settings: Settings, order: Order) -> str:
 def server_lines(new: New, lock: Lock) -> list[str]:
     """What serves the release, where that is not the Uvicorn of its own lock."""
     server = str(new["config"].get("server", "uvicorn"))
+    if "server" in new.get("procfile", {}).get("settings", {}):
+        return []  # said there
     if server == "command":
         return ["app_server_command"]
     versions = lock.packages().get(server, "")

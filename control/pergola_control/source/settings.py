@@ -37,6 +37,8 @@ class Settings:
     groups: tuple[str, ...] = ()
     package: str = ""
     static_dir: str = ""
+    procfile: str = ""
+    settled: tuple[str, ...] = ()  # settings that are set: they win over the Procfile
 
     @property
     def wanted(self) -> str:

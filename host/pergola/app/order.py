@@ -14,9 +14,10 @@ class Order:
 
     `identity`: what tells it from one of another inventory that has the same name. `domains`: the
     names of its site, its own first. `has_database`: in this host's own PostgreSQL, with so many
-    `connections` at once. `packages`: what it needs of the distribution's beside those of its
-    extensions. `files`: the directories in which it keeps files. `takes_over`: somebody said yes
-    to an application of another inventory.
+    `connections` at once; `keeps_connections`: not fewer than before, as not all were counted.
+    `packages`: what it needs of the distribution's beside those of its extensions. `files`: the
+    directories in which it keeps files. `takes_over`: somebody said yes to an application of
+    another inventory.
     """
 
     app: str
@@ -24,6 +25,7 @@ class Order:
     identity: str = ""
     has_database: bool = True
     connections: int = 0
+    keeps_connections: bool = False
     databases: list[Database] = field(default_factory=list)
     packages: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
@@ -40,7 +42,7 @@ class Order:
         without its library: what was loaded for it before stays loaded.
         """
         return Need(
-            connections=self.connections,
+            connections=max(self.connections, before.connections * self.keeps_connections),
             preload=sorted({*before.preload, *extensions.preload(self.extensions)}),
             packages=extensions.endings(self.extensions),
             databases=self.databases,
