@@ -516,7 +516,9 @@ def test_settings_that_differ_are_shown_where_they_cannot_be_a_secret(tmp_path, 
 def test_what_the_procfile_says_is_shown_line_by_line(tmp_path, app):
     said = ["Procfile:1: web is not used, …", "Procfile:2: worker is one of app_processes: w"]
     procfile = {"settings": {"server": "command"}, "said": said}
-    plan = planned(tmp_path, app, other_settings(app), config={"server": "command"}, procfile=procfile)
+    plan = planned(
+        tmp_path, app, other_settings(app), config={"server": "command"}, procfile=procfile
+    )
     assert plan["Procfile"] == said
     assert "server" not in plan
     plan = planned(tmp_path, app, other_settings(app), procfile={"settings": {}, "said": []})
