@@ -62,6 +62,7 @@ class Manifest:
     `directory`: where the application is in the archive. `version_variables`: what tells the tools
     that build the project its version, which they cannot ask git for. `exported`: the list was
     made of a lock that knows nothing of what builds the project.
+    `web`: whether it serves requests, and not its processes and schedules alone.
     `health_status`: the answers that count as ready, such as 200 or 2xx. `server`: uvicorn,
     granian, hypercorn or command. `own_server`: Pergola's Uvicorn with its version, where the
     application's lock has none.
@@ -83,6 +84,7 @@ class Manifest:
     python: str = ""
     subdirectory: str = ""
     build_command: str = ""
+    web: bool = True
     asgi: str = ""
     workers: int = 1
     uvicorn_options: list[str] = field(default_factory=list)

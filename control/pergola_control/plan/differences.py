@@ -28,6 +28,7 @@ HARMLESS = frozenset(
         "static_url",
         "subdirectory",
         "uvicorn_options",
+        "web",
         "workers",
     }
 )

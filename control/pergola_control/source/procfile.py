@@ -177,9 +177,9 @@ def refusal(entry: Entry, setting: str, what: str, remedy: str) -> RefusalError:
 
 def web(entry: Entry, rules: Rules) -> tuple[dict[str, object], str]:
     """What serves the release by the line `web`, and what is said of it."""
-    for setting in ("app_server", "app_web"):
+    for setting, state in (("app_web", "false"), ("app_server", "set")):
         if setting in rules.settled:
-            return {}, f"web is not used, as {setting} is set"
+            return {}, f"web is not used, as {setting} is {state}"
     command = entry.command
     matched = PROGRAM.match(command)
     if matched and not SHELL.search(command):

@@ -16,7 +16,7 @@ from pergola.database import server as servers
 from pergola.database.restart import Restarted
 from pergola.errors import PergolaError
 from pergola.system import run
-from pergola.web import load
+from pergola.web import load, site
 
 COUNT_SECONDS = 10
 LOCK = Path("/run/pergola/applying")
@@ -59,6 +59,8 @@ def apply(order: Order, kept: Path | None = None) -> Applied:
                 load.take_back(kept, load.FOLDER)
             raise
         apps.App(apps.HOMES / order.app).have_nothing_live()
+        if not order.domains:
+            site.forget(order.app)
         web = load.load(kept, for_site=True)
     changed = bool(made or restarted or web)
     return Applied(changed, made, restarted, web, counted(map(Path, order.files)))

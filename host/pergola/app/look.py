@@ -37,7 +37,7 @@ class Look:
 
 
 def look(order: Order) -> Look:
-    found = site.look(order.app, order.domains[0])
+    found = site.look(order.app, order.domains[0] if order.domains else "")
     packages = extensions.missing(order.packages)
     wrong = [*alike_names(order)]
     provisioned = bool(found.version) and PROVISIONED.exists()

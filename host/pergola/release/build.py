@@ -115,8 +115,6 @@ class Build:
             "PERGOLA_RELEASE": ordered.id,
             "PERGOLA_COMMIT": ordered.commit,
             "PERGOLA_DIRECTORY": ordered.directory,
-            "PERGOLA_DOMAIN": ordered.domain,
-            "PERGOLA_HEALTH_PATH": ordered.health_path,
             **servers.environment(ordered, self.releases.home),
         }
         text = environment_text(dict(sorted(environment.items())))

@@ -61,7 +61,7 @@ class Packages:
 
     def __init__(self, shop: Workshop, manifest: Manifest, access: Access | None = None) -> None:
         self.shop, self.code, self.venv = shop, shop.code, shop.venv
-        self.uv, self.server = shop.settings.uv, manifest.server
+        self.uv, self.server, self.web = shop.settings.uv, manifest.server, manifest.web
         # What builds the project is fetched where its tool would do that, as by `uv sync`.
         never = ["--offline"] if manifest.exported else []
         self.own_options = [one for one in manifest.project_install_options if one not in never]
@@ -139,7 +139,12 @@ class Packages:
 
     def install_server(self, more: Sequence[Path] = ()) -> None:
         """Install Pergola's own Uvicorn where the release has none, out of its packages' way."""
-        if self.server != "uvicorn" or has_uvicorn(self.venv) or own_server(self.venv):
+        if (
+            not self.web
+            or self.server != "uvicorn"
+            or has_uvicorn(self.venv)
+            or own_server(self.venv)
+        ):
             return
         install = [self.uv, "pip", "install", "--python", str(self.venv), "--no-deps", "--no-build"]
         install += ["--target", str(self.venv / PLACE), "--require-hashes", "--requirement", "-"]

@@ -70,10 +70,23 @@ def gate(work: Work) -> None:
     if work.is_live():
         put_away(work, other(work.old_colour))
         return
+    refuse_other_kind(work)
     work.changed = True
     work.slots.reread()
     work.database.make_room()
     work.slots.start(work.new_colour, work.release)
+
+
+def refuse_other_kind(work: Work) -> None:
+    """Refuse a release with a site where the slots' unit is for one without, or the reverse."""
+    web = work.releases.manifest(work.release).web
+    if web is not work.slots.serve():
+        kind, now = ("a site", "false") if web else ("no site", "true")
+        raise PergolaError(
+            f"{work.release} was made with {kind}, and app_web is {now} now",
+            hint="its commit can be live again with today's settings: "
+            f"playbooks/rollback.yml -e env=current -e release={work.release}",
+        )
 
 
 def put_away(work: Work, colour: Colour) -> None:
@@ -119,6 +132,10 @@ def bake(work: Work) -> None:
     if work.is_live() or not work.old or not settings.bake_seconds:
         return
     manifest = work.releases.manifest(work.release)
+    if not manifest.web:
+        units = work.new_units()
+        units.watch(units.all_names(), settings.bake_seconds)
+        return
     if not is_marked(work.releases.app.name):
         work.warn(
             "Caddy's file of this site is of an earlier Pergola, so that no error was counted "

@@ -27,6 +27,7 @@ def every(sites: Iterable[Site]) -> list[Application]:
 def with_site(app: Application, site: Site) -> Application:
     return dataclasses.replace(
         app,
+        web=site.web,
         domain=site.domain,
         certificates=site.certificates,
         addresses=site.addresses,

@@ -54,9 +54,13 @@ class Job:
 
 @dataclass
 class Site:
-    """An application's site; `files`: where it keeps files that are in no backup."""
+    """An application, and its site if it has one (`web`).
+
+    `files`: where it keeps files that are in no backup.
+    """
 
     app: str = ""
+    web: bool = True
     domain: str = ""
     certificates: str = ""
     addresses: list[str] = field(default_factory=list)
@@ -114,7 +118,7 @@ def merged(parts: Iterable[Part]) -> Config:
         if part.heartbeat:
             whole.beats[part.heartbeat] = []
     for sites in whole.beats.values():
-        sites += [site.domain for site in whole.sites]
+        sites += [site.domain for site in whole.sites if site.web]
     return whole
 
 

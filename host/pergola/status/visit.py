@@ -22,7 +22,7 @@ def asked(here: Iterable[Application]) -> dict[str, Answer]:
 
     By names such as `dns APP`, `slot APP` and `site APP`.
     """
-    here = list(here)
+    here = [app for app in here if app.web]
     if not here:
         return {}
     # What it needs takes a third of all time to import, and a host of databases alone needs none.

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -33,8 +34,8 @@ def look(app: str, domain: str) -> Site:
     return Site(
         version=said[0].removeprefix("v") if said else "",
         own=attempt_or_nothing("hostname", "-I").split(),
-        leads_to=addresses(domain),
-        is_public=was_public(app, domain) or has_certificate(domain),
+        leads_to=addresses(domain) if domain else [],
+        is_public=bool(domain) and (was_public(app, domain) or has_certificate(domain)),
     )
 
 
@@ -76,6 +77,13 @@ def has_certificate(domain: str) -> bool:
         account=ACCOUNT,
     )
     return "Certificate will not expire" in found.splitlines()
+
+
+def forget(app: str) -> None:
+    """Remove the site of an application that has none any more."""
+    (FOLDER / f"{app}.caddy").unlink(missing_ok=True)
+    if (FOLDER / app).is_dir():
+        shutil.rmtree(FOLDER / app)
 
 
 def taken(app: str, domains: Iterable[str]) -> list[str]:
