@@ -19,6 +19,7 @@ HARMLESS = frozenset(
         "health_path",
         "health_status",
         "migrate_command",
+        "node",
         "package",
         "python",
         "requirements",

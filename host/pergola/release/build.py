@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from pergola.errors import PergolaError
 from pergola.records import MANIFEST, Manifest
-from pergola.release import servers, tree
+from pergola.release import node, servers, tree
 from pergola.release.accounts import end_all_of
 from pergola.release.bytecode import Bytecode
 from pergola.release.commands import credential_text, environment_text
@@ -158,13 +158,16 @@ class Build:
                 f"copy app_static_dir '{ordered.static_dir}' of this release",
             )
         if ordered.static_command:
+            command = ["sh", "-euc", ordered.static_command]
             shop.run(
-                ["sh", "-euc", ordered.static_command],
+                node.command(shop, ordered.static_command) if ordered.node else command,
                 "run app_static_command",
                 directory=shop.code / ordered.directory,
+                shown=command,
                 environment={
                     **ordered.environment,
                     "PATH": f"{shop.venv / 'bin'}:/usr/bin:/bin",
+                    **(node.environment(shop) if ordered.node else {}),
                     "PERGOLA_RELEASE": ordered.id,
                     "PERGOLA_ASSETS": str(shop.assets),
                 },

@@ -10,7 +10,7 @@ from pathlib import Path
 from pergola.documents import Json
 from pergola.errors import PergolaError
 from pergola.records import Manifest
-from pergola.release import tree
+from pergola.release import node, tree
 from pergola.release.accounts import cache_of
 from pergola.release.servers import OWN, PLACE, has_uvicorn, own_server
 from pergola.release.workshop import Workshop
@@ -62,6 +62,7 @@ class Packages:
     def __init__(self, shop: Workshop, manifest: Manifest, access: Access | None = None) -> None:
         self.shop, self.code, self.venv = shop, shop.code, shop.venv
         self.uv, self.server, self.web = shop.settings.uv, manifest.server, manifest.web
+        self.node = manifest.node
         # What builds the project is fetched where its tool would do that, as by `uv sync`.
         never = ["--offline"] if manifest.exported else []
         self.own_options = [one for one in manifest.project_install_options if one not in never]
@@ -85,6 +86,8 @@ class Packages:
             pass
         if not {"*", "uvicorn"} & set(self.to_build):
             self.install_server([cache])
+        if self.node:
+            node.install(self.shop, self.node, cache, self.access.variables)
 
     @property
     def has_project(self) -> bool:
