@@ -59,8 +59,7 @@ def apply(order: Order, kept: Path | None = None) -> Applied:
                 load.take_back(kept, load.FOLDER)
             raise
         apps.App(apps.HOMES / order.app).have_nothing_live()
-        if not order.domains:
-            site.forget(order.app)
+        site.forget_others(order.app, bool(order.domains), order.path_file)
         web = load.load(kept, for_site=True)
     changed = bool(made or restarted or web)
     return Applied(changed, made, restarted, web, counted(map(Path, order.files)))

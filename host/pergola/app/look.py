@@ -66,6 +66,8 @@ def alike_names(order: Order) -> Iterator[str]:
     if said := postgresql.alike(order):
         yield said
     yield from site.taken(order.app, order.domains)
+    if order.path and (said := site.path_wrong(order.app, order.path_domain, order.path)):
+        yield said
 
 
 def restarts(order: Order, server: Noted, cluster: Cluster) -> Changes:

@@ -13,7 +13,8 @@ class Order:
     """One application.
 
     `identity`: what tells it from one of another inventory that has the same name. `domains`: the
-    names of its site, its own first. `has_database`: in this host's own PostgreSQL, with so many
+    names of its site, its own first. `path`: it answers that path of another application's
+    `path_domain`, by its `path_file`. `has_database`: in this host's own PostgreSQL, with so many
     `connections` at once; `keeps_connections`: not fewer than before, as not all were counted.
     `packages`: what it needs of the distribution's beside those of its extensions. `files`: the
     directories in which it keeps files. `takes_over`: somebody said yes to an application of
@@ -22,6 +23,9 @@ class Order:
 
     app: str
     domains: list[str]
+    path: str = ""
+    path_domain: str = ""
+    path_file: str = ""
     identity: str = ""
     has_database: bool = True
     connections: int = 0

@@ -13,6 +13,7 @@ A phase may be killed at any point. Until `drain` the old slot runs, so going ba
 from collections.abc import Callable
 from pathlib import Path
 
+from pergola import paths
 from pergola.apps import Colour
 from pergola.errors import PergolaError
 from pergola.release import bytecode
@@ -116,7 +117,7 @@ def switch(work: Work) -> None:
     new.install()
     work.progress.switched = True
     # The first answers count in the bake as well, which begins when all processes run.
-    work.progress.logged = end_of(Path(work.settings.access_log))
+    work.progress.logged = end_of(access_log(work))
     work.keep()
     work.slots.switch(work.new_colour)
     new.start(new.names(overlap=True))
@@ -125,6 +126,13 @@ def switch(work: Work) -> None:
     new.start_timers()
     # Until then systemd says of every unit that it is not as its file.
     systemctl("daemon-reload")
+
+
+def access_log(work: Work) -> Path:
+    """The log of the site that it is, or whose path it answers."""
+    owner = paths.log_owner(work.releases.app.name)
+    own = Path(work.settings.access_log)
+    return own if owner == work.releases.app.name else own.with_name(f"{owner}.log")
 
 
 def bake(work: Work) -> None:
@@ -136,7 +144,8 @@ def bake(work: Work) -> None:
         units = work.new_units()
         units.watch(units.all_names(), settings.bake_seconds)
         return
-    if not is_marked(work.releases.app.name):
+    app = work.releases.app.name
+    if not paths.files(app) and not is_marked(app):
         work.warn(
             "Caddy's file of this site is of an earlier Pergola, so that no error was counted "
             "in the bake: run playbooks/provision.yml"
@@ -146,9 +155,9 @@ def bake(work: Work) -> None:
         "limit-max-requests" in option for option in manifest.uvicorn_options
     )
     work.progress.baked = Bake(
-        Path(settings.access_log),
+        access_log(work),
         work.releases.unit(work.new_colour),
-        work.new_colour,
+        f"{app}.{work.new_colour}" if paths.files(app) else work.new_colour,
         settings.bake_seconds,
         settings.bake_error_percent,
         manifest.workers if told else 0,

@@ -150,6 +150,7 @@ class Application:
 
     app: str
     web: bool = True
+    path: str = ""
     domain: str = ""
     certificates: str = ""
     addresses: list[str] = field(default_factory=list)

@@ -21,7 +21,7 @@ NEVER_PUBLIC = ("test", "localhost", "example", "invalid", "local", "internal", 
 def sites(look: Look) -> Iterator[Finding]:
     """The front page by the site's name, over HTTPS, through Caddy."""
     for app, answer in of_each(look, "site"):
-        name = f"site {app.domain}"
+        name = f"site {app.domain}{app.path}"
         if app.release is None:
             yield Finding(name, SKIPPED, f"no release of {app.app} yet")
         elif app.paused:
@@ -32,7 +32,7 @@ def sites(look: Look) -> Iterator[Finding]:
 
 def of_visitor(app: Application, answer: Answer) -> tuple[str, str]:
     """What somebody gets who opens the site."""
-    url, status = f"https://{app.domain}/", answer.status
+    url, status = f"https://{app.domain}{app.path or '/'}", answer.status
     text = f" ({answer.text})" if answer.text else ""
     if status is None:
         return CRITICAL, f"DOWN: GET {url}: {answer.error or 'no answer'}; {see(app)}"
@@ -83,7 +83,7 @@ def https(look: Look) -> Iterator[Finding]:
     """Whether browsers accept the certificate that the site presents."""
     for app, answer in of_each(look, "site"):
         name = f"https {app.domain}"
-        if app.release is None:
+        if app.release is None or app.path:  # the domain's own application tells of it
             continue
         if answer.tls is None:
             yield Finding(name, UNKNOWN, "no connection was made")
