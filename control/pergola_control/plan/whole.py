@@ -61,8 +61,9 @@ def plan_of(settings: Settings, order: Order) -> str:
 def server_lines(new: New, lock: Lock) -> list[str]:
     """What serves the release, where that is not the Uvicorn of its own lock."""
     server = str(new["config"].get("server", "uvicorn"))
-    if "server" in new.get("procfile", {}).get("settings", {}):
-        return []  # said there
+    said_there = "server" in new.get("procfile", {}).get("settings", {})
+    if said_there or new["config"].get("web") is False:
+        return []
     if server == "command":
         return ["app_server_command"]
     versions = lock.packages().get(server, "")
