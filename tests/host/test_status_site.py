@@ -74,14 +74,14 @@ def test_of_an_application_below_a_path_its_own_address_is_judged_and_no_certifi
     host.seen["apps"].append(below)
     host.seen["asked"] |= {
         "slot below": {"status": 200},
-        "site below": {"status": 502, "text": "", "tls": TLS},
+        "site below": {"status": 502, "text": "", "tls": {**TLS, "trusted": False}},
     }
     found = twice(host)
     assert found["site probe.example.org/api"] == "critical"
     assert "GET https://probe.example.org/api answers 502" in host.says(
         "site probe.example.org/api"
     )
-    assert host.state(SITE) == "ok"
+    assert host.state(SITE) == host.state("https probe.example.org") == "ok"
     assert [name for name in host.known.reported if name.startswith(("https", "domain"))] == [
         "https probe.example.org",
         "domain probe.example.org",

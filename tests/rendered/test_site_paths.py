@@ -47,34 +47,34 @@ class Shared(Served):
 
 @pytest.fixture
 def shared(monkeypatch):
-    """The site of notes; wiki has /api, which is stripped, and shop /api/shop, which is not."""
+    """The site of notes; wiki has /api, which is stripped, and yard /api/yard, which is not."""
     with tempfile.TemporaryDirectory(prefix="site-") as top, contextlib.ExitStack() as stack:
         found = Shared(Path(top))
         static = {"app_static_url": "/api/static"}
         found.having("wiki", "/api", app_path_strip=True, **static)
-        found.having("shop", "/api/shop")
+        found.having("yard", "/api/yard")
         monkeypatch.setattr(paths, "FOLDER", found.top / "etc/caddy")
         found.wiki = stack.enter_context(found.answering("wiki"))
-        found.shop = stack.enter_context(found.answering("shop"))
+        found.yard = stack.enter_context(found.answering("yard"))
         yield stack.enter_context(found.up())
 
 
 @needs_caddy
 def test_the_longest_path_answers_and_all_else_is_the_domain_s_own(shared):
-    for path in ("/", "/apix", "/api", "/api/", "/api/a?b=1", "/api/shop", "/api/shop/a", "/ap"):
+    for path in ("/", "/apix", "/api", "/api/", "/api/a?b=1", "/api/yard", "/api/yard/a", "/ap"):
         assert shared.ask(path).read()
     assert shared.application.heard == ["/", "/apix", "/ap"]
     assert shared.wiki.heard == ["/", "/", "/a?b=1"]
-    assert shared.shop.heard == ["/api/shop", "/api/shop/a"]
+    assert shared.yard.heard == ["/api/yard", "/api/yard/a"]
 
 
 @needs_caddy
 def test_an_application_is_told_its_prefix_and_its_client_whatever_that_says(shared):
     claim = {"X_Forwarded_Prefix": "/lie", "X_Forwarded_For": "203.0.113.9"}
-    wiki, shop = shared.seen("/api/a", **claim), shared.seen("/api/shop", **claim)
+    wiki, yard = shared.seen("/api/a", **claim), shared.seen("/api/yard", **claim)
     assert wiki["x-forwarded-prefix"] == "/api"
-    assert "x-forwarded-prefix" not in shop
-    assert {one["x-forwarded-for"] for one in (wiki, shop)} == {"127.0.0.1"}
+    assert "x-forwarded-prefix" not in yard
+    assert {one["x-forwarded-for"] for one in (wiki, yard)} == {"127.0.0.1"}
     assert wiki["host"] == DOMAIN
     assert wiki["x-request-id"]
 
@@ -90,7 +90,7 @@ def test_static_files_and_the_maintenance_page_are_each_application_s_own(shared
     assert (answer.status, answer.read()) == (503, b"back soon")
     assert answer.getheader("Retry-After") == "120"
     assert shared.ask("/api/healthz").status == 200
-    assert shared.ask("/api/shop").status == 200
+    assert shared.ask("/api/yard").status == 200
     assert shared.ask("/").status == 200
     (shared.top / "srv/notes/live/maintenance.html").write_text("closed")
     (shared.top / "srv/wiki/live/maintenance.html").unlink()
@@ -100,31 +100,31 @@ def test_static_files_and_the_maintenance_page_are_each_application_s_own(shared
 
 @needs_caddy
 def test_until_its_first_release_visitors_of_a_path_get_its_page(shared):
-    (shared.top / "srv/shop/live/nothing.html").write_text("being set up")
-    answer = shared.ask("/api/shop/x")
+    (shared.top / "srv/yard/live/nothing.html").write_text("being set up")
+    answer = shared.ask("/api/yard/x")
     assert (answer.status, answer.read()) == (503, b"being set up")
     assert shared.ask("/api/x").status == 200
 
 
 @needs_caddy
 def test_a_log_s_answers_are_counted_for_whom_they_are_of(shared):
-    for path in ("/", "/x", "/api/a", "/api/shop/b", "/api/shop"):
+    for path in ("/", "/x", "/api/a", "/api/yard/b", "/api/yard"):
         shared.ask(path).read()
-    shared.logged("/api/shop")
+    shared.logged("/api/yard")
     log = shared.top / "log/notes.log"
     for _ in range(100):
         if len(log.read_text().splitlines()) >= 5:
             break
-        shared.logged("/api/shop")
+        shared.logged("/api/yard")
     lines = log.read_bytes().splitlines()
 
     def marked(mark):
         return sum(bake.answer(line, mark)[0] > 0 for line in lines)
 
-    assert (marked("blue"), marked("wiki.blue"), marked("shop.blue")) == (2, 1, 2)
+    assert (marked("blue"), marked("wiki.blue"), marked("yard.blue")) == (2, 1, 2)
     seen = [
         Seen(app, path=path, domain=DOMAIN, log=str(log))
-        for app, path in (("notes", ""), ("wiki", "/api"), ("shop", "/api/shop"))
+        for app, path in (("notes", ""), ("wiki", "/api"), ("yard", "/api/yard"))
     ]
     known = {str(log): (log.stat().st_ino, 0)}
     found = visit.answered(seen, known)
