@@ -152,5 +152,9 @@ def test_uvicorn_is_told_what_is_stripped_unless_its_options_say_it():
 
     assert options() == []
     assert options(app_path_strip=True) == ["--root-path=/api"]
+    host = Host(SYSTEMS["noble"], app_path="/api", app_path_strip=True)
+    said = {"settings": {"server": "uvicorn", "uvicorn_options": ["--ws=none"]}, "said": []}
+    host.variables |= {"__release_pythons": "3.13", "__release_found": {"procfile": said}}
+    assert host("__release_made.uvicorn_options") == ["--root-path=/api", "--ws=none"]
     own = ["--root-path=/v2"]
     assert options(app_path_strip=True, app_uvicorn_options=own) == own
