@@ -55,6 +55,7 @@ bench: ## Measure against floors of the same run
 
 lock: ## Update the pinned Python tools, with hashes
 	for file in requirements requirements-dev molecule/backup/s3/requirements host/pergola/release/uvicorn \
+	  host/pergola/release/node22 host/pergola/release/node24 \
 	  control/pergola_control/source/tools/poetry control/pergola_control/source/tools/pdm \
 	  control/pergola_control/source/tools/pipenv tests/rendered/drivers/requirements; do \
 	  uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

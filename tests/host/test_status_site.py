@@ -68,6 +68,44 @@ def twice(host, **seen):
 
 # The site
 
+
+def test_of_an_application_below_a_path_its_own_address_is_judged_and_no_certificate(host):
+    below = {**copy.deepcopy(APP), "app": "below", "path": "/api"}
+    host.seen["apps"].append(below)
+    host.seen["asked"] |= {
+        "slot below": {"status": 200},
+        "site below": {"status": 502, "text": "", "tls": {**TLS, "trusted": False}},
+    }
+    found = twice(host)
+    assert found["site probe.example.org/api"] == "critical"
+    assert "GET https://probe.example.org/api answers 502" in host.says(
+        "site probe.example.org/api"
+    )
+    assert host.state(SITE) == host.state("https probe.example.org") == "ok"
+    assert [name for name in host.known.reported if name.startswith(("https", "domain"))] == [
+        "https probe.example.org",
+        "domain probe.example.org",
+    ]
+
+
+def test_an_application_below_a_path_is_asked_there_and_counted_in_the_site_s_log(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(applications.paths, "FOLDER", tmp_path)
+    (tmp_path / "probe.caddy").write_text("\timport /etc/caddy/paths/probe.test/*.caddy\n")
+    (tmp_path / "paths/probe.test").mkdir(parents=True)
+    (tmp_path / "paths/probe.test/995-below.caddy").write_text("@below4 path /api /api/*\n")
+    site = config.Site("below", path="/api", domain="probe.test", log="/var/log/caddy/below.log")
+    app = applications.with_site(Application("below", release="r1"), site)
+    assert app.log == "/var/log/caddy/probe.log"
+    asked = []
+    monkeypatch.setattr(ask, "over_https", lambda domain, url: asked.append(domain + url))
+    monkeypatch.setattr(ask, "over_socket", lambda *_: None)
+    monkeypatch.setattr(ask, "at_once", lambda questions: [one() for one in questions.values()])
+    visit.asked([dataclasses.replace(app, certificates="auto")])
+    assert asked == ["probe.test/api"]
+
+
 ANSWERS = [
     ({"status": 200}, "ok", "answers 200"),
     ({"status": 404}, "ok", "answers 404"),

@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from pergola import paths
 from pergola.web import site
 from pergola.web.site import Site
 
@@ -127,3 +128,51 @@ def test_what_another_site_answers_to_is_told_as_caddy_reads_it(sites, monkeypat
     )
     assert read == ["blog.caddy", "shop.caddy"], "the others do not say any of the names"
     assert site.taken("shop", ["shop.example.org"]) == []
+
+
+SITE = "notes.test {\n\timport /etc/caddy/paths/notes.test/*.caddy\n}\n"
+
+
+@pytest.fixture
+def shared(tmp_path, monkeypatch):
+    """Caddy's folder, with the site of notes and wiki at /api of it."""
+    monkeypatch.setattr(site, "FOLDER", tmp_path)
+    monkeypatch.setattr(paths, "FOLDER", tmp_path)
+    monkeypatch.setattr(site, "names", lambda path, wanted: wanted if path.stem == "old" else set())
+    (tmp_path / "notes.caddy").write_text(SITE)
+    (tmp_path / "old.caddy").write_text("old.test {\n}\n")
+    (tmp_path / "paths/notes.test").mkdir(parents=True)
+    wiki = tmp_path / "paths/notes.test/995-wiki.caddy"
+    wiki.write_text("# Managed\n@wiki4 path /api /api/*\nhandle @wiki4 {\n}\n")
+    return tmp_path
+
+
+def test_a_path_has_one_application_and_its_domain_another(shared):
+    assert site.path_wrong("wiki", "notes.test", "/api") == ""
+    assert site.path_wrong("shop", "notes.test", "/shop") == ""
+    assert "wiki answers notes.test/api already" in site.path_wrong("shop", "notes.test", "/api")
+    assert "run deploy.yml with its inventory first" in site.path_wrong("shop", "old.test", "/a")
+    (shared / "old.caddy").unlink()
+    assert "no application of this server has old.test" in site.path_wrong("shop", "old.test", "/a")
+
+
+def test_an_application_s_answers_stand_in_the_log_of_whose_site_it_is_part_of(shared):
+    assert paths.log_owner("wiki") == "notes"
+    assert paths.log_owner("notes") == "notes"
+    assert paths.of_domain("notes.test") == {"/api": "wiki"}
+    (shared / "notes.caddy").unlink()
+    assert paths.log_owner("wiki") == "wiki"
+
+
+def test_a_path_that_it_answers_no_more_is_taken_out(shared):
+    now = shared / "paths/notes.test/994-wiki.caddy"
+    now.touch()
+    (shared / "paths/notes.test/994-my-wiki.caddy").touch()
+    site.forget_others("wiki", has_site=False, path_file=str(now))
+    assert sorted(path.name for path in now.parent.iterdir()) == [
+        "994-my-wiki.caddy",
+        "994-wiki.caddy",
+    ]
+    assert (shared / "notes.caddy").exists()
+    site.forget_others("wiki", has_site=True, path_file="")
+    assert not now.exists()

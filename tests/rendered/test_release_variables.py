@@ -214,6 +214,32 @@ def test_a_first_command_after_the_switch_is_a_phase_of_its_own(host):
     assert "after_migrate_after.yml" in found("__release_known_hooks")
 
 
+def test_what_the_procfile_says_is_part_of_a_release_and_counts_for_the_database(host):
+    said = {"migrate_command": "up", "processes": [{"name": "worker", "command": "w"}]}
+    found = host(app_procfile_found={"settings": said, "said": []})
+    found.variables["__release_found"] = {"procfile": {"settings": said, "said": []}}
+    assert found("__release_made.migrate_command") == "up"
+    assert found("__release_made.processes") == [
+        {
+            "name": "worker", "command": "w", "overlap": False, "drain_seconds": 30, "shell": True,
+            "memory_max": "", "stop_signal": "",
+        }
+    ]  # fmt: skip
+    assert found("__app_order.connections") == 15 * 2 * (2 + 1)
+    assert not found("__app_order.keeps_connections")
+    assert host()("__app_order.keeps_connections")  # nobody has looked
+    assert not host(app_procfile="")("__app_order.keeps_connections")
+
+
+def test_settings_that_are_set_win_over_the_procfile(host):
+    assert host()("release_settled") == []
+    assert host(app_migrate_command="up")("release_settled") == ["app_migrate_command"]
+    assert host(app_uvicorn_options=["--ws=none"])("release_settled") == ["app_server"]
+    processes = [{"name": "worker", "command": "w"}]
+    found = host(app_server="granian", app_processes=processes)
+    assert found("release_settled") == ["app_processes", "app_server"]
+
+
 def test_an_application_without_a_database_gets_none_of_it(host):
     found = host(app_environment={"A": "b"})
     found.variables["group_names"] = ["app", "servers"]

@@ -421,6 +421,8 @@ def test_the_monitoring_looks_at_a_site_as_its_deploys_say():
     watched = host("__app_watched")
     assert watched["site"] == {
         "app": "notes",
+        "web": True,
+        "path": "",
         "domain": "notes.example.org",
         "certificates": "internal",
         "log": "/var/log/caddy/notes.log",

@@ -89,7 +89,8 @@ def of_result(run: Run) -> Iterator[str]:
         return
     live = ""
     if run.live:
-        live = f"{run.live['app']} is live: {run.live['url']}   release {run.live['release']}"
+        where = f": {run.live['url']}" if run.live["url"] else ""
+        live = f"{run.live['app']} is live{where}   release {run.live['release']}"
         if (was := run.live.get("from")) and was != run.live["release"]:
             subject = f' "{run.live["subject"]}"' if run.live.get("subject") else ""
             change = between(was, run.live["release"])

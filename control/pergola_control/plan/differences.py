@@ -20,6 +20,7 @@ HARMLESS = frozenset(
         "health_status",
         "migrate_after_command",
         "migrate_command",
+        "node",
         "package",
         "python",
         "requirements",
@@ -30,6 +31,7 @@ HARMLESS = frozenset(
         "static_url",
         "subdirectory",
         "uvicorn_options",
+        "web",
         "workers",
     }
 )

@@ -31,6 +31,13 @@ class Live(Release, total=False):
     schedules: Sequence[Work] | Works | None
 
 
+class Procfile(TypedDict, total=False):
+    """What the release has of it, by the settings' names; what is said of each line."""
+
+    settings: Mapping[str, object]
+    said: Sequence[str]
+
+
 class New(Release, total=False):
     """What `source` printed, with the release's settings."""
 
@@ -46,6 +53,7 @@ class New(Release, total=False):
     database_elsewhere: Mapping[str, str]  # libpq's variables of another server's
     processes: Sequence[Work] | Works
     schedules: Sequence[Work] | Works
+    procfile: Procfile
 
 
 class Order(TypedDict, total=False):

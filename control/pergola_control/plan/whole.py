@@ -46,6 +46,7 @@ def plan_of(settings: Settings, order: Order) -> str:
         **({"python": python} if (python := python_lines(new)) else {}),
         **({"server": served} if (served := server_lines(new, lock)) else {}),
         **({"database": away} if (away := database_lines(new)) else {}),
+        **({"Procfile": said} if (said := new.get("procfile", {}).get("said")) else {}),
         "migrations": [*migration_lines(history, live, new, paths), *after_lines(new)],
         "environment": environment_lines(live, new, more_differs),
         "settings": changed_settings,
@@ -73,6 +74,9 @@ def python_lines(new: New) -> list[str]:
 def server_lines(new: New, lock: Lock) -> list[str]:
     """What serves the release, where that is not the Uvicorn of its own lock."""
     server = str(new["config"].get("server", "uvicorn"))
+    said_there = "server" in new.get("procfile", {}).get("settings", {})
+    if said_there or new["config"].get("web") is False:
+        return []
     if server == "command":
         return ["app_server_command"]
     versions = lock.packages().get(server, "")

@@ -12,6 +12,7 @@ from pergola_control.settings.checks import (
     brought,
     calendars_set,
     checks_of,
+    missing,
     rule_problems,
     said,
 )
@@ -94,6 +95,8 @@ class Check:
             *unknown_settings(self.variables, names, known, self.checks.renamed),
             *host_problem(self.variables, evaluate),
         ]
+        wrong = frozenset(problem.name for problem in found)
+        found += missing(self.checks.required, self, wrong, evaluate)
         wrong = frozenset(problem.name for problem in found)
         found += rule_problems(self.checks.rules, self, wrong, evaluate)
         return self.told(root_causes(found, self.context), self.files)

@@ -31,6 +31,7 @@ class Checks:
     calendars  templates of when something runs: by what has it, in systemd's form
     brings  templates of what a role brings to a server, for a look at what is there already
     renamed  what settings are called now, by what they were called before
+    required  templates of whether a setting must be set, by its name
     """
 
     variables: Values
@@ -39,6 +40,7 @@ class Checks:
     calendars: Sequence[object]
     brings: Sequence[Values]
     renamed: Mapping[str, str]
+    required: Mapping[str, object]
 
 
 class Settings(Protocol):
@@ -63,6 +65,7 @@ class Written(TypedDict, total=False):
     calendars: object
     brings: Values
     renamed: Mapping[str, str]
+    required: Values
 
 
 def checks_of(roles: Iterable[Path], load: Load) -> Checks:
@@ -76,6 +79,7 @@ def checks_of(roles: Iterable[Path], load: Load) -> Checks:
         calendars=[one["calendars"] for one in found if "calendars" in one],
         brings=[one["brings"] for one in found if "brings" in one],
         renamed={old: new for one in found for old, new in one.get("renamed", {}).items()},
+        required={name: rule for one in found for name, rule in one.get("required", {}).items()},
     )
 
 
@@ -105,6 +109,16 @@ def rule_problems(
             name = NAME.split(text, maxsplit=1)[0]
             own = name in settings.specs and is_set(name, settings)
             yield Problem(name, text, settings.specs[name]) if own else Problem("", text)
+
+
+def missing(
+    required: Values, settings: Settings, wrong: frozenset[str], evaluate: Evaluate
+) -> Iterator[Problem]:
+    """Settings that others make necessary, and that are not set."""
+    for name, template in required.items():
+        uses = mentioned(template, settings.context)
+        if not is_set(name, settings) and not uses & wrong and evaluate(template):
+            yield Problem(name, "is missing", settings.specs[name], missing=True)
 
 
 def is_set(name: str, settings: Settings) -> bool:

@@ -9,6 +9,7 @@ what is wrong, which setting it is, and what to do next.
 """
 
 import argparse
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from pergola_control.source.archives import (
 from pergola_control.source.directories import named_path
 from pergola_control.source.forms import form_of
 from pergola_control.source.needs import needs
+from pergola_control.source.procfile import Rules, taken
 from pergola_control.source.pythons import asked
 from pergola_control.source.servers import refuse_missing
 from pergola_control.source.settings import WORKING_TREE, Settings, checked
@@ -68,6 +70,12 @@ def release_of(settings: Settings, plan: bool, server: str = "") -> dict[str, ob
         }
         listed = form.files.get(form.lock) or release.read(form.lock) or ""
         refuse_missing(server, form.said or form.lock, listed)
+        rules = Rules(settings.asgi, settings.settled, listed)
+        found = taken(release.read, release.directory, settings.procfile, rules)
+        if found.settings:  # they make the release, as settings do
+            digest = settings.config_digest + json.dumps(found.settings, sort_keys=True)
+            result["id"] = f"{release.short}-{hashlib.sha256(digest.encode()).hexdigest()[:8]}"
+        result["procfile"] = {"settings": found.settings, "said": found.said}
         if plan:
             return result | {"warnings": warnings}
         path = archive_path(settings, release, form)
@@ -100,6 +108,8 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--static-dir", default="", help="a directory that must be in it")
     parser.add_argument("--shared", default=(), type=comma, help="directories that stay, with ,")
     parser.add_argument("--python", default="", help="the version of Python: app_python")
+    parser.add_argument("--procfile", default="", help="the application's Procfile")
+    parser.add_argument("--settled", default=(), type=comma, help="settings that win over it")
     parser.add_argument("--server", default="", help="what serves it: app_server")
     parser.add_argument("--config-digest", required=True, help="hex digest of the environment")
     parser.add_argument("--cache", required=True, type=Path, help="directory for archives, mirrors")

@@ -13,16 +13,18 @@ OWN = ROOT / "host/pergola/release/uvicorn.txt"
 
 def refuse_missing(server: str, lock: str, text: str) -> None:
     """Refuse a server that is not in the application's list of packages, which `lock` names."""
-    if server not in OF_THE_LOCK:
-        return
-    named = re.compile(rf'^(name = "{server}"|{server}(\[.*\])?\s*==)', re.M | re.I)
-    if not named.search(text):
+    if server in OF_THE_LOCK and not is_in_lock(server, text):
         raise RefusalError(
             f"app_server is {server}, but {lock} has no {server}.",
             "app_server",
             f"add {server} to the project's dependencies, make the lock again and commit it; or "
             "set app_server: uvicorn, which Pergola brings if the lock has none",
         )
+
+
+def is_in_lock(name: str, text: str) -> bool:
+    """Whether a list of packages has one of this name."""
+    return bool(re.search(rf'^(name = "{name}"|{name}(\[.*\])?\s*==)', text, re.M | re.I))
 
 
 def own_version() -> str:

@@ -39,6 +39,8 @@ class Settings:
     static_dir: str = ""
     shared: tuple[str, ...] = ()  # directories that stay on the server, from the application's own
     python: str = ""
+    procfile: str = ""
+    settled: tuple[str, ...] = ()  # settings that are set: they win over the Procfile
 
     @property
     def wanted(self) -> str:

@@ -16,7 +16,7 @@ from pergola.database import server as servers
 from pergola.database.restart import Restarted
 from pergola.errors import PergolaError
 from pergola.system import run
-from pergola.web import load
+from pergola.web import load, site
 
 COUNT_SECONDS = 10
 LOCK = Path("/run/pergola/applying")
@@ -65,6 +65,7 @@ def apply(order: Order, kept: Path | None = None) -> Applied:
                 load.take_back(kept, load.FOLDER)
             raise
         apps.App(home).have_nothing_live()
+        site.forget_others(order.app, bool(order.domains), order.path_file)
         web = load.load(kept, for_site=True)
     changed = bool(made or restarted or web)
     files, left = counted(map(Path, order.files)), directories.left(home, order.shared)

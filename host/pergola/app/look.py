@@ -40,7 +40,7 @@ class Look:
 
 
 def look(order: Order) -> Look:
-    found = site.look(order.app, order.domains[0])
+    found = site.look(order.app, order.domains[0] if order.domains else "")
     system = needed.look(order.system)
     packages = [*apt.missing(order.packages), *system.install]
     in_the_way = directories.wrong(apps.HOMES / order.app, order.shared)
@@ -72,6 +72,8 @@ def alike_names(order: Order) -> Iterator[str]:
     if said := postgresql.alike(order):
         yield said
     yield from site.taken(order.app, order.domains)
+    if order.path and (said := site.path_wrong(order.app, order.path_domain, order.path)):
+        yield said
 
 
 def restarts(order: Order, server: Noted, cluster: Cluster) -> Changes:

@@ -15,18 +15,24 @@ class Order:
     """One application.
 
     `identity`: what tells it from one of another inventory that has the same name. `domains`: the
-    names of its site, its own first. `has_database`: in this host's own PostgreSQL, with so many
-    `connections` at once. `packages`: what it needs of the distribution's beside those of its
-    extensions. `system`: what its code needs of them. `files`: the directories in which it keeps
-    files. `shared`: those that stay from release to release. `takes_over`: somebody said yes to an
-    application of another inventory. `tcp`: PostgreSQL lets it in by 127.0.0.1, too.
+    names of its site, its own first. `path`: it answers that path of another application's
+    `path_domain`, by its `path_file`. `has_database`: in this host's own PostgreSQL, with so many
+    `connections` at once; `keeps_connections`: not fewer than before, as not all were counted.
+    `packages`: what it needs of the distribution's beside those of its extensions. `system`: what
+    its code needs of them. `files`: the directories in which it keeps files. `shared`: those that
+    stay from release to release. `takes_over`: somebody said yes to an application of another
+    inventory. `tcp`: PostgreSQL lets it in by 127.0.0.1, too.
     """
 
     app: str
     domains: list[str]
+    path: str = ""
+    path_domain: str = ""
+    path_file: str = ""
     identity: str = ""
     has_database: bool = True
     connections: int = 0
+    keeps_connections: bool = False
     databases: list[Database] = field(default_factory=list)
     packages: list[str] = field(default_factory=list)
     system: Wanted = field(default_factory=Wanted)
@@ -47,7 +53,7 @@ class Order:
         that reaches PostgreSQL by TCP.
         """
         return Need(
-            connections=self.connections,
+            connections=max(self.connections, before.connections * self.keeps_connections),
             preload=sorted({*before.preload, *extensions.preload(self.extensions)}),
             packages=extensions.endings(self.extensions),
             databases=self.databases,

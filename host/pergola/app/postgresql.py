@@ -124,7 +124,7 @@ def alike(order: Order) -> str:
         return ""
     return (
         f"an application {order.app} is here already, of another inventory ({there.identity}): it "
-        f"answers to {', '.join(there.domains)}, and this one would take its place, database and "
-        "all. Choose another app_name; where it is the same application with another domain: "
-        "-e preflight_takes_over=true"
+        f"answers to {', '.join(there.domains) or 'no name'}, and this one would take its place, "
+        "database and all. Choose another app_name; where it is the same application with another "
+        "domain: -e preflight_takes_over=true"
     )

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 
-from pergola.apps import Colour
 from pergola.errors import PergolaError
 from pergola.release.tree import open_plain
 from pergola.system import show
@@ -22,7 +21,9 @@ MARK = "X-Served-By"
 
 @dataclass
 class Bake:
-    """One watch over a slot. `limit_percent` is the share of its answers that may be 5xx.
+    """One watch over a slot, whose answers bear its `mark`.
+
+    `limit_percent` is the share of its answers that may be 5xx.
 
     `workers`: how many processes Uvicorn keeps below the unit's main one; 0: none that a death
     would tell of. `since`: where the access log ended at the switch, by `end_of`.
@@ -30,7 +31,7 @@ class Bake:
 
     log: Path
     unit: str
-    colour: Colour
+    mark: str
     seconds: float
     limit_percent: float
     workers: int = 0
@@ -56,7 +57,7 @@ class Bake:
                 *lines, rest = (rest + log.read()).split(b"\n")
                 offset = log.tell()
             for line in lines:
-                status, what = answer(line, self.colour)
+                status, what = answer(line, self.mark)
                 total += status > 0
                 if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                     errors += 1
@@ -114,14 +115,14 @@ def is_marked(site: str, directory: Path = Path("/etc/caddy")) -> bool:
     return path.exists() and MARK in path.read_text()
 
 
-def answer(line: bytes, colour: str) -> tuple[int, str]:
+def answer(line: bytes, mark: str) -> tuple[int, str]:
     """The status of a slot's answer in Caddy's access log, and what was asked.
 
     0: the line is no such one, or somebody else's answer: Caddy's own, or the other slot's.
     """
     try:
         entry = json.loads(line)
-        if entry["resp_headers"].get(MARK) != [colour]:
+        if entry["resp_headers"].get(MARK) != [mark]:
             return 0, ""
         request = entry["request"]
         return int(entry["status"]), f"{entry['status']} {request['method']} {request['uri']}"

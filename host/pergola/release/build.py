@@ -8,7 +8,7 @@ from pergola import access
 from pergola.documents import Json
 from pergola.errors import PergolaError
 from pergola.records import MANIFEST, Manifest
-from pergola.release import pythons, servers, tree
+from pergola.release import node, pythons, servers, tree
 from pergola.release.accounts import end_all_of
 from pergola.release.bytecode import Bytecode
 from pergola.release.commands import credential_text, environment_text
@@ -123,8 +123,8 @@ class Build:
         return {
             "PERGOLA_RELEASE": ordered.id,
             "PERGOLA_COMMIT": ordered.commit,
-            "PERGOLA_DOMAIN": ordered.domain,
             "PERGOLA_ASSETS": str(self.target / "assets"),
+            **({"PERGOLA_DOMAIN": ordered.domain} if ordered.web else {}),
         }
 
     def describe(self) -> None:
@@ -137,7 +137,6 @@ class Build:
             **ordered.secrets,
             **self.told,
             "PERGOLA_DIRECTORY": ordered.directory,
-            "PERGOLA_HEALTH_PATH": ordered.health_path,
             **servers.environment(ordered, self.releases.home),
         }
         home = self.releases.home
@@ -189,13 +188,16 @@ class Build:
                 f"copy app_static_dir '{ordered.static_dir}' of this release",
             )
         if ordered.static_command:
+            command = ["sh", "-euc", ordered.static_command]
             shop.run(
-                ["sh", "-euc", ordered.static_command],
+                node.command(shop, ordered.static_command) if ordered.node else command,
                 "run app_static_command",
                 directory=shop.code / ordered.directory,
+                shown=command,
                 environment={
                     **ordered.environment,
                     "PATH": f"{shop.venv / 'bin'}:/usr/bin:/bin",
+                    **(node.environment(shop) if ordered.node else {}),
                     **self.told,
                 },
             )

@@ -15,7 +15,7 @@ from pergola.release.database import Database
 from pergola.release.phases import PHASES
 from pergola.release.progress import Progress, progress_of
 from pergola.release.releases import Releases
-from pergola.release.slots import is_enabled
+from pergola.release.slots import Slots, is_enabled
 from pergola.release.takeover import keep_assets, take_over
 from pergola.release.work import Order, Work
 
@@ -105,7 +105,7 @@ class Deploy:
         """
         releases = self.releases
         live, colour = releases.live(), releases.app.colour
-        if live and not releases.good() and not is_enabled(releases.unit(colour, "socket")):
+        if live and not releases.good() and not is_enabled(Slots(releases).units(colour)[0]):
             (releases.home / "slots" / colour).unlink()
         releases.app.have_nothing_live()
         return releases.live()

@@ -42,6 +42,11 @@ class Maintenance:
         """
         import html  # few calls need it
 
+        if self.releases.app.is_live() and not self.releases.app.manifest.web:
+            raise PergolaError(
+                f"{self.releases.app.name} has no site that could show a page",
+                hint="app_processes with `count: 0` stop its processes, by a deploy",
+            )
         limit = seconds(length) if length else 0
         text = html.escape(message or DEFAULT_TEXT)
         self.off()
@@ -89,6 +94,8 @@ class Pause:
                 hint=f"pause for at most {LONGEST_PAUSE}s, or use maintenance",
             )
         self.releases.must_live()
+        if not self.app.manifest.web:  # there are no requests
+            return {"changed": False, "pause": "on", "seconds": limit}
         # A start must wait as the unit's file says now, not as it said when systemd read it.
         Slots(self.releases).reread()
         # What is under way ends first; the pause begins when the slot has stopped.
@@ -104,6 +111,6 @@ class Pause:
     def off(self) -> Json:
         was_on = self.flag.exists()
         self.flag.unlink(missing_ok=True)
-        if self.releases.live() is not None:
+        if self.releases.live() is not None and self.app.manifest.web:
             systemctl("start", self.app.live_unit)
         return {"changed": was_on, "pause": "off"}

@@ -10,7 +10,7 @@ from pathlib import Path
 from pergola.documents import Json
 from pergola.errors import PergolaError
 from pergola.records import Manifest
-from pergola.release import tree
+from pergola.release import node, tree
 from pergola.release.accounts import cache_of
 from pergola.release.servers import OWN, PLACE, has_uvicorn, own_server
 from pergola.release.workshop import Workshop
@@ -71,7 +71,8 @@ class Packages:
 
     def __init__(self, shop: Workshop, manifest: Manifest, access: Access | None = None) -> None:
         self.shop, self.code, self.venv = shop, shop.code, shop.venv
-        self.uv, self.server = shop.settings.uv, manifest.server
+        self.uv, self.server, self.web = shop.settings.uv, manifest.server, manifest.web
+        self.node = manifest.node
         # What builds the project is fetched where its tool would do that, as by `uv sync`.
         never = ["--offline"] if manifest.exported else []
         self.own_options = [one for one in manifest.project_install_options if one not in never]
@@ -95,6 +96,8 @@ class Packages:
             pass
         if not {"*", "uvicorn"} & set(self.to_build):
             self.install_server([cache])
+        if self.node:
+            node.install(self.shop, self.node, cache, self.access.variables)
 
     @property
     def has_project(self) -> bool:
@@ -149,7 +152,12 @@ class Packages:
 
     def install_server(self, more: Sequence[Path] = ()) -> None:
         """Install Pergola's own Uvicorn where the release has none, out of its packages' way."""
-        if self.server != "uvicorn" or has_uvicorn(self.venv) or own_server(self.venv):
+        if (
+            not self.web
+            or self.server != "uvicorn"
+            or has_uvicorn(self.venv)
+            or own_server(self.venv)
+        ):
             return
         install = [self.uv, "pip", "install", "--python", str(self.venv), "--no-deps", "--no-build"]
         install += ["--target", str(self.venv / PLACE), "--require-hashes", "--requirement", "-"]

@@ -15,6 +15,7 @@ comes after it takes nothing back.
 from collections.abc import Callable
 from pathlib import Path
 
+from pergola import paths
 from pergola.apps import Colour
 from pergola.errors import PergolaError
 from pergola.records import AFTER, Line
@@ -80,10 +81,23 @@ def gate(work: Work) -> None:
     if work.is_live():
         put_away(work, other(work.old_colour))
         return
+    refuse_other_kind(work)
     work.changed = True
     work.slots.reread()
     work.database.make_room()
     work.slots.start(work.new_colour, work.release)
+
+
+def refuse_other_kind(work: Work) -> None:
+    """Refuse a release with a site where the slots' unit is for one without, or the reverse."""
+    web = work.releases.manifest(work.release).web
+    if web is not work.slots.serve():
+        kind, now = ("a site", "false") if web else ("no site", "true")
+        raise PergolaError(
+            f"{work.release} was made with {kind}, and app_web is {now} now",
+            hint="its commit can be live again with today's settings: "
+            f"playbooks/rollback.yml -e env=current -e release={work.release}",
+        )
 
 
 def put_away(work: Work, colour: Colour) -> None:
@@ -113,7 +127,7 @@ def switch(work: Work) -> None:
     new.install()
     work.progress.switched = True
     # The first answers count in the bake as well, which begins when all processes run.
-    work.progress.logged = end_of(Path(work.settings.access_log))
+    work.progress.logged = end_of(access_log(work))
     work.keep()
     work.slots.switch(work.new_colour)
     new.start(new.names(overlap=True))
@@ -124,12 +138,24 @@ def switch(work: Work) -> None:
     systemctl("daemon-reload")
 
 
+def access_log(work: Work) -> Path:
+    """The log of the site that it is, or whose path it answers."""
+    owner = paths.log_owner(work.releases.app.name)
+    own = Path(work.settings.access_log)
+    return own if owner == work.releases.app.name else own.with_name(f"{owner}.log")
+
+
 def bake(work: Work) -> None:
     settings = work.settings
     if work.is_live() or not work.old or not settings.bake_seconds:
         return
     manifest = work.releases.manifest(work.release)
-    if not is_marked(work.releases.app.name):
+    if not manifest.web:
+        units = work.new_units()
+        units.watch(units.all_names(), settings.bake_seconds)
+        return
+    app = work.releases.app.name
+    if not paths.files(app) and not is_marked(app):
         work.warn(
             "Caddy's file of this site is of an earlier Pergola, so that no error was counted "
             "in the bake: run playbooks/provision.yml"
@@ -139,9 +165,9 @@ def bake(work: Work) -> None:
         "limit-max-requests" in option for option in manifest.uvicorn_options
     )
     work.progress.baked = Bake(
-        Path(settings.access_log),
+        access_log(work),
         work.releases.unit(work.new_colour),
-        work.new_colour,
+        f"{app}.{work.new_colour}" if paths.files(app) else work.new_colour,
         settings.bake_seconds,
         settings.bake_error_percent,
         manifest.workers if told else 0,

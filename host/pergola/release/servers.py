@@ -19,10 +19,13 @@ NOT_SIMPLE = re.compile(r"[;&|\n]")
 
 
 def environment(manifest: Manifest, home: Path) -> dict[str, str]:
-    """The variables that say how a release is served."""
+    """The variables that say how a release is served; none for one that is not."""
+    if not manifest.web:
+        return {}
     factory = manifest.asgi.endswith("()")
     options = [*(["--factory"] if factory else []), *manifest.uvicorn_options]
     variables = {
+        "PERGOLA_HEALTH_PATH": manifest.health_path,
         "PERGOLA_ASGI": manifest.asgi.removesuffix("()"),
         "PERGOLA_FACTORY": "1" if factory else "",
         "PERGOLA_SERVER": manifest.server,

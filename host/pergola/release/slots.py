@@ -1,11 +1,12 @@
 """The two slots: one serves, the other is idle, or is about to take over or has just done so."""
 
+import re
 import time
 
 from pergola.apps import Colour
 from pergola.errors import PergolaError
 from pergola.people import shortened
-from pergola.records import Line
+from pergola.records import MANIFEST, Line
 from pergola.release.releases import Releases, other, point
 from pergola.release.remedies import remedies
 from pergola.release.remedies.seen import Seen
@@ -24,21 +25,30 @@ class Slots:
         self.releases, self.app = releases, releases.app
 
     def units(self, colour: Colour) -> list[str]:
-        return [self.releases.unit(colour, "socket"), self.releases.unit(colour)]
+        """Its units; the socket first, if what is in it serves requests."""
+        manifest = MANIFEST.read(self.app.home / "slots" / colour / "release.json")
+        socket = [self.releases.unit(colour, "socket")] if manifest is None or manifest.web else []
+        return [*socket, self.releases.unit(colour)]
+
+    def serve(self) -> bool:
+        """Whether the slots' unit, as it is written now, serves requests."""
+        unit = UNITS / f"{self.app.name}@.service"
+        return not unit.exists() or "\nRemainAfterExit=" not in unit.read_text()
 
     def reread(self) -> None:
         reread(*self.units("blue"), *self.units("green"))
 
     def is_current(self, colour: Colour) -> bool:
         """Whether the slot runs, and no file that it was started with is newer than its process."""
-        states = systemctl("show", "--property=ActiveState", "--value", *self.units(colour)).stdout
-        if states.split() != ["active", "active"]:
+        units = self.units(colour)
+        states = systemctl("show", "--property=ActiveState", "--value", *units).stdout
+        if states.split() != ["active"] * len(units):
             return False
         unit = self.releases.unit(colour)
         started = int(show(unit, "ExecMainStartTimestampMonotonic") or 0) / 1e6
         # Compare ages, not dates: the wall clock may have been set in between.
         age_of_process = time.clock_gettime(time.CLOCK_MONOTONIC) - started
-        files = [UNITS / f"{self.app.name}@.{kind}" for kind in ("service", "socket")]
+        files = [UNITS / re.sub("@.*[.]", "@.", name) for name in units]
         files += (self.app.home / "lib/launcher").rglob("*.py")
         return all(time.time() - path.stat().st_mtime > age_of_process for path in files)
 

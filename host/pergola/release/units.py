@@ -19,10 +19,12 @@ from pergola.release.releases import Releases, other
 from pergola.system import UNITS, disable, enable, journal, show, systemctl, write
 
 # What the slots' file says about starting and stopping is not for other units.
-NOT_TAKEN_OVER = ("Type", "Exec", "Timeout", "Restart", "KillMode")
+NOT_TAKEN_OVER = ("Type", "RemainAfterExit", "Exec", "Timeout", "Restart", "KillMode")
 TAKEN_OVER_EXEC = "ExecPaths"
 # A process that lives so long after its start counts as started.
 SECONDS_OF_WATCH = 1.5
+# The same of an application without a site, which has no other gate.
+SECONDS_OF_GATE = 5.0
 HEADER = "# Made by Pergola for the live release; do not edit.\n"
 # The live link is followed once, at the start: a switch meanwhile must not mix two releases.
 IN_LIVE_RELEASE = 'r=$(cd -P {up} && pwd) PATH=$r/venv/bin:/usr/bin:/bin; export PATH; exec "$@"'
@@ -95,6 +97,7 @@ class Units:
         self.directory = manifest.directory if manifest else ""
         self.processes = manifest.processes if manifest else []
         self.schedules = manifest.schedules if manifest else []
+        self.seconds = SECONDS_OF_WATCH if manifest is None or manifest.web else SECONDS_OF_GATE
         self.before = with_credentials(manifest.credential_variables if manifest else {})
 
     def process_unit(self, process: Process) -> str:
@@ -251,7 +254,11 @@ class Units:
         # What is started again here may have died before, under the same name.
         systemctl("reset-failed", *units)
         systemctl("start", *units)
-        until = time.monotonic() + SECONDS_OF_WATCH
+        self.watch(units, self.seconds)
+
+    def watch(self, units: list[str], seconds: float) -> None:
+        """Look at processes for some seconds; PergolaError when one does not stay."""
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(0.25)
             for unit in units:

@@ -17,7 +17,7 @@ from pergola.release.sandbox import KILLED, SETUP_FAILED, Sandbox
 
 HOST_ENVIRONMENT = Path("/etc/environment")
 # What a build takes over from it: proxies, private CAs, package index settings.
-PREFIXES = ("UV_", "SSL_CERT", "HTTP_", "HTTPS_", "NO_")
+PREFIXES = ("UV_", "SSL_CERT", "HTTP_", "HTTPS_", "NO_", "NPM_CONFIG_")
 # What uv or a build says, and what its reader can do about it.
 HINTS = (
     (
@@ -26,6 +26,10 @@ HINTS = (
         "a package index or a repository refused the server: give it access by app_build_secrets "
         "(uv's UV_INDEX_<NAME>_USERNAME and _PASSWORD) or app_build_netrc, from vault.yml, and "
         "deploy again",
+    ),
+    (
+        r"\b(node|npm|npx|pnpm|yarn): (command )?not found",
+        'the server has no Node of its own: app_node: "24" brings it for app_static_command',
     ),
     (
         r"not found in the cache|network (was|is) disabled",

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pergola import apps, lock, records
+from pergola import apps, lock, paths, records
 from pergola.apps import PAGES, App
 from pergola.errors import PergolaError
 from pergola.people import uptime
@@ -27,10 +27,12 @@ def every(sites: Iterable[Site]) -> list[Application]:
 def with_site(app: Application, site: Site) -> Application:
     return dataclasses.replace(
         app,
+        web=site.web,
+        path=site.path,
         domain=site.domain,
         certificates=site.certificates,
         addresses=site.addresses,
-        log=site.log,
+        log=str(apps.LOGS / f"{paths.log_owner(site.app)}.log") if site.path else site.log,
     )
 
 

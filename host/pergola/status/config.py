@@ -54,9 +54,14 @@ class Job:
 
 @dataclass
 class Site:
-    """An application's site; `files`: where it keeps files that are in no backup."""
+    """An application, and its site if it has one (`web`), or a `path` of another's.
+
+    `files`: where it keeps files that are in no backup.
+    """
 
     app: str = ""
+    web: bool = True
+    path: str = ""
     domain: str = ""
     certificates: str = ""
     addresses: list[str] = field(default_factory=list)
@@ -114,7 +119,7 @@ def merged(parts: Iterable[Part]) -> Config:
         if part.heartbeat:
             whole.beats[part.heartbeat] = []
     for sites in whole.beats.values():
-        sites += [site.domain for site in whole.sites]
+        sites += [site.domain + site.path for site in whole.sites if site.web]
     return whole
 
 

@@ -141,7 +141,7 @@ class Page:
 
 @dataclass
 class Application:
-    """An application that has a site here, and what is live of it.
+    """An application, its site here if it has one (`web`), and what is live of it.
 
     `release`: None where none was ever live; `accepted`: the statuses at the path `health` with
     which it is well, such as 204 or 2xx; `killed`: what the last deploy had to kill; `unmigrated`:
@@ -150,6 +150,8 @@ class Application:
     """
 
     app: str
+    web: bool = True
+    path: str = ""
     domain: str = ""
     certificates: str = ""
     addresses: list[str] = field(default_factory=list)

@@ -21,7 +21,7 @@ NEVER_PUBLIC = ("test", "localhost", "example", "invalid", "local", "internal", 
 def sites(look: Look) -> Iterator[Finding]:
     """The front page by the site's name, over HTTPS, through Caddy."""
     for app, answer in of_each(look, "site"):
-        name = f"site {app.domain}"
+        name = f"site {app.domain}{app.path}"
         if app.release is None:
             yield Finding(name, SKIPPED, f"no release of {app.app} yet")
         elif app.paused:
@@ -32,7 +32,7 @@ def sites(look: Look) -> Iterator[Finding]:
 
 def of_visitor(app: Application, answer: Answer) -> tuple[str, str]:
     """What somebody gets who opens the site."""
-    url, status = f"https://{app.domain}/", answer.status
+    url, status = f"https://{app.domain}{app.path or '/'}", answer.status
     text = f" ({answer.text})" if answer.text else ""
     if status is None:
         return CRITICAL, f"DOWN: GET {url}: {answer.error or 'no answer'}; {see(app)}"
@@ -83,7 +83,7 @@ def https(look: Look) -> Iterator[Finding]:
     """Whether browsers accept the certificate that the site presents."""
     for app, answer in of_each(look, "site"):
         name = f"https {app.domain}"
-        if app.release is None:
+        if app.release is None or app.path:  # the domain's own application tells of it
             continue
         if answer.tls is None:
             yield Finding(name, UNKNOWN, "no connection was made")
@@ -149,7 +149,7 @@ def domains(look: Look) -> Iterator[Finding]:
 
 def answers(look: Look) -> Iterator[Finding]:
     """The share of failed answers among those that visitors got since the last look."""
-    for app in look.seen.apps or []:
+    for app in with_sites(look):
         told = (look.seen.answered or {}).get(app.app)
         if told is None:
             continue
@@ -165,7 +165,7 @@ def answers(look: Look) -> Iterator[Finding]:
 
 def pages(look: Look) -> Iterator[Finding]:
     """A maintenance page that nobody took away."""
-    for app in look.seen.apps or []:
+    for app in with_sites(look):
         name, page = f"page {app.app}", app.page
         if page is None:
             yield Finding(name, OK, "the maintenance page is off")
@@ -182,6 +182,15 @@ def pages(look: Look) -> Iterator[Finding]:
             f"`/srv/{app.app}/bin/release maintenance off`"
         )
         yield Finding(name, WARNING, says)
+
+
+def workers(look: Look) -> Iterator[Finding]:
+    """What is live of those without a site; their processes are units."""
+    for app in look.seen.apps or []:
+        if not app.web:
+            state = OK if app.release else SKIPPED
+            says = f"{app.release} in slot {app.colour}, without a site" if app.release else ""
+            yield Finding(f"release {app.app}", state, says or f"no release of {app.app} yet")
 
 
 def drains(look: Look) -> Iterator[Finding]:
@@ -216,12 +225,16 @@ def migrations(look: Look) -> Iterator[Finding]:
         )
 
 
+def with_sites(look: Look) -> list[Application]:
+    return [app for app in look.seen.apps or [] if app.web]
+
+
 def of_each(look: Look, kind: str) -> Iterator[tuple[Application, Answer]]:
-    """Each application of this host with one kind of answer, where that was asked for."""
+    """Each site of this host with one kind of answer, where that was asked for."""
     told = look.seen.asked or {}
-    for app in look.seen.apps or []:
+    for app in with_sites(look):
         if kind != "dns" or f"dns {app.app}" in told:
             yield app, told.get(f"{kind} {app.app}", Answer())
 
 
-CHECKS = (sites, health, https, domains, answers, pages, drains, migrations)
+CHECKS = (sites, health, https, domains, answers, pages, workers, drains, migrations)

@@ -37,7 +37,7 @@ def wanted(apps: Iterable[Application], postgresql: str | None) -> dict[str, Uni
     """The units that must be active -> what each is for, and whose it is."""
     apps = list(apps)
     units: dict[str, Unit] = {}
-    if apps:
+    if any(app.web for app in apps):
         units["caddy.service"] = Unit(SERVES, "Caddy", "")
     if postgresql:
         units[f"{postgresql}.service"] = Unit(SERVES, DATABASE, "")
@@ -45,7 +45,8 @@ def wanted(apps: Iterable[Application], postgresql: str | None) -> dict[str, Uni
         name = app.app
         if app.release is None:
             continue
-        for kind, what in (("socket", "listener"), ("service", "live release")):
+        kinds = [("socket", "listener")] if app.web else []
+        for kind, what in (*kinds, ("service", "live release")):
             unit = f"{name}@{app.colour}.{kind}"
             units[unit] = Unit(SERVES, f"the {what} of {name}", name)
         units |= {unit: Unit(RUNS, f"a process of {name}", name) for unit in app.processes}

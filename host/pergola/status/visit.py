@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from pergola import apps
+from pergola import apps, paths
 from pergola.status.config import SECONDS
 from pergola.status.seen import Answer, Answered, Application
 from pergola.system import opened, run
@@ -22,7 +22,7 @@ def asked(here: Iterable[Application]) -> dict[str, Answer]:
 
     By names such as `dns APP`, `slot APP` and `site APP`.
     """
-    here = list(here)
+    here = [app for app in here if app.web]
     if not here:
         return {}
     # What it needs takes a third of all time to import, and a host of databases alone needs none.
@@ -30,14 +30,29 @@ def asked(here: Iterable[Application]) -> dict[str, Answer]:
 
     questions: dict[str, Callable[[], Answer]] = {}
     for app in here:
-        if app.certificates == "auto":
+        if app.certificates == "auto" and not app.path:
             questions[f"dns {app.app}"] = partial(ask.resolved, app.domain)
         if app.release is None:
             continue
         slot = apps.RUN / app.app / f"{app.colour}.sock"
         questions[f"slot {app.app}"] = partial(ask.over_socket, slot, app.health, app.domain)
-        questions[f"site {app.app}"] = partial(ask.over_https, app.domain, "/")
+        questions[f"site {app.app}"] = partial(ask.over_https, app.domain, app.path or "/")
     return ask.at_once(questions)
+
+
+def own_lines(app: Application, lines: Iterable[bytes]) -> Iterable[bytes]:
+    """The lines of a site's log that are about this application, if it is not alone there."""
+    taken = sorted(paths.of_domain(app.domain), key=len, reverse=True) if app.domain else []
+    if not taken:
+        return lines
+    escaped = b"|".join(re.escape(path.encode()) for path in taken)
+    of_path = re.compile(rb'"uri":"(?:(%s)[/?"])?' % escaped)
+    return [line for line in lines if first(of_path.search(line)) == app.path]
+
+
+def first(found: re.Match[bytes] | None) -> str:
+    """The path that an application answers; empty: the site's own."""
+    return (found[1] or b"").decode() if found else ""
 
 
 def own_addresses() -> list[str]:
@@ -67,6 +82,7 @@ def answered(
                 at = log.tell() - len(text) + len(whole)
         except FileNotFoundError:  # nobody has asked yet
             continue
+        whole = b"\n".join(own_lines(app, whole.splitlines()))
         statuses = [int(a + b) for a, b in STATUS.findall(whole)]
         if app.page:  # its answers say nothing about the application
             statuses = [status for status in statuses if status != UNAVAILABLE]

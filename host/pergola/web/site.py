@@ -2,11 +2,13 @@
 
 import json
 import re
+import shutil
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pergola import paths
 from pergola.system import attempt
 from pergola.web.load import ACCOUNT, FOLDER
 
@@ -33,8 +35,8 @@ def look(app: str, domain: str) -> Site:
     return Site(
         version=said[0].removeprefix("v") if said else "",
         own=attempt_or_nothing("hostname", "-I").split(),
-        leads_to=addresses(domain),
-        is_public=was_public(app, domain) or has_certificate(domain),
+        leads_to=addresses(domain) if domain else [],
+        is_public=bool(domain) and (was_public(app, domain) or has_certificate(domain)),
     )
 
 
@@ -76,6 +78,38 @@ def has_certificate(domain: str) -> bool:
         account=ACCOUNT,
     )
     return "Certificate will not expire" in found.splitlines()
+
+
+def forget_others(app: str, has_site: bool, path_file: str) -> None:
+    """Remove the site that an application has no more, and the paths that it answers no more."""
+    if not has_site:
+        (FOLDER / f"{app}.caddy").unlink(missing_ok=True)
+        if (FOLDER / app).is_dir():
+            shutil.rmtree(FOLDER / app)
+    for file in paths.files(app):
+        if str(file) != path_file:
+            file.unlink()
+
+
+def path_wrong(app: str, domain: str, path: str) -> str:
+    """Why an application cannot answer a path of a domain, in words."""
+    if other := {where: who for where, who in paths.of_domain(domain).items() if who != app}.get(
+        path
+    ):
+        return f"{other} answers {domain}{path} already: choose another app_path"
+    if paths.owner_of(domain):
+        return ""
+    there = [file for file in FOLDER.glob("*.caddy") if file.stem != app and names(file, {domain})]
+    if there:
+        return (
+            f"the site of {there[0].stem}, which has {domain}, is of an earlier Pergola, or calls "
+            f"it by another of its names: run deploy.yml with its inventory first, and set "
+            "app_domain as it has it there"
+        )
+    return (
+        f"app_path {path}: no application of this server has {domain}. Deploy the one whose "
+        "app_domain it is first"
+    )
 
 
 def taken(app: str, domains: Iterable[str]) -> list[str]:
