@@ -1,5 +1,6 @@
 """What several nouns read, or one leaves for another: such a document stands here once."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,3 +81,15 @@ class BackupSettings:
 
 BACKUP_FILE = Path("/etc/pergola/backup.json")
 BACKUP = Form(BackupSettings)
+
+
+# -- files of applications: backup has some of them, app and status tell of the others -------------
+
+# It is enabled by role backup, and only where backups are made.
+FILES_TIMER = Path("/etc/systemd/system/timers.target.wants/pergola-backup-files.timer")
+
+
+def in_no_backup(app: str, places: Iterable[str]) -> list[str]:
+    """Those of an application's directories of which this host makes no backup."""
+    backed_up = [f"/srv/{app}/shared"] if FILES_TIMER.is_symlink() else []
+    return [place for place in places if place not in backed_up]

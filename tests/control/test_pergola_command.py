@@ -61,6 +61,9 @@ LINES = {
     "restore 2026-11-24T10:00:00Z --into scratch": (
         f"{BOOKS}/restore.yml {PROD} -e to=2026-11-24T10:00:00Z -e into=scratch"
     ),
+    "restore --what files --app wiki --undo": (
+        f"{BOOKS}/restore.yml {PROD} -e what=files -e app=wiki -e undo=true"
+    ),
     "restore --point before-1a2b --xid 7 --repo 2 --timeline 3 --undo --confirm notes": (
         f"{BOOKS}/restore.yml {PROD} -e point=before-1a2b -e xid=7 -e undo=true -e repo=2 "
         "-e timeline=3 -e confirm=notes"

@@ -22,6 +22,8 @@ QUESTIONS: Mapping[str, Mapping[str, str]] = {
         "message": "release_maintenance_message",
     },
     "restore": {
+        "what": "restore_what",
+        "app": "restore_app",
         "to": "restore_to",
         "xid": "restore_xid",
         "point": "restore_point",

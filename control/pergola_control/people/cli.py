@@ -178,12 +178,20 @@ def restore(
     timeline: Annotated[str, typer.Option(help="The timeline to go along.")] = "",
     into: Annotated[str, typer.Option(help="scratch: beside the live server.")] = "",
     undo: Annotated[bool, typer.Option("--undo", help="Back to the data before.")] = False,
+    what: Annotated[str, typer.Option(help="files: of an application, and no database.")] = "",
+    app: Annotated[str, typer.Option(help="Whose files, unless the inventory's own.")] = "",
     confirm: Confirm = "",
 ) -> None:
-    """Restore the databases to a moment, or to the latest state; --check shows the plan."""
+    """Restore the databases, or files, to a moment or to the latest state; --check: the plan."""
     moment = " ".join(to or ())
     ago = AGO.fullmatch(moment)
-    to_which = {"to": f"-{ago[1]}{ago[2]}" if ago else moment, "point": point, "xid": xid}
+    to_which = {
+        "what": what,
+        "app": app,
+        "to": f"-{ago[1]}{ago[2]}" if ago else moment,
+        "point": point,
+        "xid": xid,
+    }
     how = {"repo": repo, "timeline": timeline, "into": into, "confirm": confirm}
     play(ctx, "playbooks/restore.yml", {**to_which, "undo": undo, **how})
 

@@ -15,6 +15,7 @@ from pergola.app.order import Order
 from pergola.database import server as servers
 from pergola.database.restart import Restarted
 from pergola.errors import PergolaError
+from pergola.notes import in_no_backup
 from pergola.system import run
 from pergola.web import load, site
 
@@ -35,7 +36,8 @@ class Files:
 class Applied:
     """The result: what was made, in words; PostgreSQL's restart; what Caddy needed.
 
-    `left`: directories with files that the application does not name any more.
+    `files`: how many are in no backup, below `places`; `left`: directories with files that the
+    application does not name any more.
     """
 
     changed: bool
@@ -43,6 +45,7 @@ class Applied:
     restarted: Restarted | None = None
     web: str = ""
     files: Files = field(default_factory=Files)
+    places: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
 
@@ -68,8 +71,8 @@ def apply(order: Order, kept: Path | None = None) -> Applied:
         site.forget_others(order.app, bool(order.domains), order.path_file)
         web = load.load(kept, for_site=True)
     changed = bool(made or restarted or web)
-    files, left = counted(map(Path, order.files)), directories.left(home, order.shared)
-    return Applied(changed, made, restarted, web, files, left)
+    places, left = in_no_backup(order.app, order.files), directories.left(home, order.shared)
+    return Applied(changed, made, restarted, web, counted(map(Path, places)), places, left)
 
 
 @contextlib.contextmanager

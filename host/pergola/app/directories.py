@@ -77,6 +77,15 @@ def show(home: Path, directories: Iterable[Directory]) -> list[str]:
     return changed
 
 
+def show_again(home: Path) -> None:
+    """Mount once more what is public: others have come in the places of the directories."""
+    prefix = unit_of(home / "public").removesuffix(".mount")
+    for file in sorted(UNITS.glob(f"{glob_of(prefix)}-*.mount")):
+        what = next(line for line in file.read_text().splitlines() if line.startswith("What="))
+        let_in(Path(what.removeprefix("What=")))
+        mount(file.name)
+
+
 def glob_of(prefix: str) -> str:
     """A pattern that fits this text alone."""
     return prefix.replace("\\", "[\\]")

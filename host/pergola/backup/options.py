@@ -39,6 +39,8 @@ def add_verbs_for_people(verbs: Verbs) -> None:
     back.add_argument("stanza", help="the server, by the name of its backups")
     back.add_argument("--before", default="", help="as they were then: 2026-11-24T10:00:00Z")
     verbs.add_parser("stanza-upgrade", help="go on after PostgreSQL's major version was upgraded")
+    verbs.add_parser("files", help="back up the files of applications")
+    verbs.add_parser("snapshots", help="the backups of files, the oldest first")
 
 
 def add_verbs_for_restores(verbs: Verbs) -> None:
@@ -49,9 +51,13 @@ def add_verbs_for_restores(verbs: Verbs) -> None:
     plan = verbs.add_parser("plan", help="what a restore would do; nothing is changed")
     plan.add_argument("--undo", action="store_true", help="what an undo would do")
     again = verbs.add_parser("restore", help="restore in place; nothing asks you again")
-    verbs.add_parser("undo", help="back to the data that the last restore put aside")
+    back = verbs.add_parser("undo", help="back to the data that the last restore put aside")
     for verb in (plan, scratch, again):
         add_target(verb)
+    for verb in (plan, scratch, again, back):
+        verb.add_argument(
+            "--files", default="", metavar="APP", help="this application's files, no database"
+        )
     cut = verbs.add_parser("resolve", help="bring a restore that was cut off to its end")
     how = cut.add_mutually_exclusive_group()
     how.add_argument(

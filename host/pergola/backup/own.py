@@ -7,10 +7,13 @@ import json
 import sys
 from collections.abc import Callable
 
-from pergola import results
+from pergola import apps, results
 from pergola.apps import PATIENCE
 from pergola.backup import jobs, peers, points, resolve, timers
 from pergola.backup.drill import drill
+from pergola.backup.files import back, repositories
+from pergola.backup.files import drill as files_drill
+from pergola.backup.files.make import make
 from pergola.backup.follow import follow
 from pergola.backup.intent import AtWorkError
 from pergola.backup.plan import make_plan
@@ -24,6 +27,8 @@ from pergola.backup.told import told, told_undo
 from pergola.backup.unit import said_in_own_unit
 from pergola.backup.wake import watch_starts
 from pergola.documents import answer
+from pergola.people import iso
+from pergola.release.tree import remove
 
 Options = argparse.Namespace
 
@@ -34,6 +39,13 @@ def wanted(options: Options) -> Wanted:
 
 
 def show_plan(own: Settings, options: Options) -> None:
+    if options.files:
+        undone = options.undo
+        plan = (
+            back.told_undo if undone else lambda name: back.told(back.make_plan(name, options.to))
+        )
+        print(plan(options.files))
+        return
     # What an unfinished restore has done is not to be planned upon.
     if says := resolve.resolve(own):
         print(f"{says}\n")
@@ -47,6 +59,10 @@ def run_in_own_unit(own: Settings, options: Options) -> None:
     """Restore or undo; `--here`: this process is in its unit."""
     if not options.here:
         print(said_in_own_unit(sys.argv[1:]))
+    elif options.files and options.verb == "undo":
+        back.undo(options.files)
+    elif options.files:
+        back.restore(options.files, options.to)
     elif options.verb == "undo":
         undo(own)
     else:
@@ -78,6 +94,12 @@ def set_up(own: Settings, options: Options) -> None:
 
 def restore_beside(own: Settings, options: Options) -> None:
     """Restore beside the live server."""
+    if options.files:
+        if options.remove:
+            remove(back.scratch_of(options.files))
+        else:
+            print(back.beside(options.files, options.to))
+        return
     instance = Scratch.of(own, "scratch")
     if options.remove:
         instance.remove()
@@ -85,6 +107,21 @@ def restore_beside(own: Settings, options: Options) -> None:
     instance.restore(make_plan(own, wanted(options)).choice)
     instance.start()
     print(f"sudo -u postgres psql -h {instance.sockets}")
+
+
+def drill_all(own: Settings, options: Options) -> None:
+    """Both drills: one that fails does not keep the other from its own."""
+    try:
+        drill(own, options.repo)
+    finally:
+        files_drill.drill()
+
+
+def show_snapshots(_: Settings, __: Options) -> None:
+    for app in apps.every():
+        for repository in repositories.of(app.name):
+            for one in repository.snapshots():
+                print(f"{app.name}  {iso(one.at)}  {one.id}  {repository.name}")
 
 
 def status(own: Settings, _: Options) -> None:
@@ -95,7 +132,9 @@ def status(own: Settings, _: Options) -> None:
 
 VERBS: dict[str, Callable[[Settings, Options], object]] = {
     "point": lambda own, options: print(points.make_point(own, options.name)),
-    "drill": lambda own, options: drill(own, options.repo),
+    "drill": drill_all,
+    "files": lambda *_: make(),
+    "snapshots": show_snapshots,
     "scratch": restore_beside,
     "plan": show_plan,
     "restore": run_in_own_unit,

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pergola.errors import PergolaError
 from pergola.system import reread, show, systemctl
 
-OWN = ("full", "incr", "verify", "drill")
+OWN = ("full", "incr", "files", "verify", "drill")
 # Of a host that keeps copies.
 KEEPERS = ("full", "incr", "verify", "protect")
 # The settings that say when.
 CALENDARS = {
     "full": "backup_full_on_calendar",
     "incr": "backup_incremental_on_calendar",
+    "files": "backup_files_on_calendar",
     "verify": "backup_verify_on_calendar",
     "drill": "backup_drill_on_calendar",
 }

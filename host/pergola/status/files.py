@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pergola.notes import in_no_backup
 from pergola.people import size
 from pergola.status.config import Site
 
@@ -29,11 +30,17 @@ class Files:
 
 def seen(sites: Iterable[Site], seconds: float = SECONDS) -> dict[str, Files]:
     """What each application of this host keeps, by its name."""
-    return {site.app: counted(site.files or [str(DATA / site.app)], seconds) for site in sites}
+    return {site.app: counted(places(site), seconds) for site in sites}
+
+
+def places(site: Site) -> list[str]:
+    return in_no_backup(site.app, site.files or [str(DATA / site.app)])
 
 
 def counted(places: list[str], seconds: float) -> Files:
     """The plain files below directories, by find: it follows no link that somebody put there."""
+    if not places:  # find would take the current directory
+        return Files([], 0, 0, whole=True)
     command = ["find", *places, "-xdev", "-type", "f", "-printf", r"%s\n"]
     try:
         done = subprocess.run(

@@ -6,7 +6,11 @@ from pergola.people import HOUR, duration
 from pergola.status.look import CRITICAL, OK, WARNING, Finding, Look
 
 # The units whose timers start them, where these are not called pergola-backup-JOB.
-UNITS = {"backup": "pergola-backup-", "updates": "apt-daily-upgrade"}
+UNITS = {
+    "backup": "pergola-backup-",
+    "files-drill": "pergola-backup-drill",
+    "updates": "apt-daily-upgrade",
+}
 
 
 def jobs(look: Look) -> Iterator[Finding]:

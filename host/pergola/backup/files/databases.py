@@ -1,0 +1,78 @@
+"""SQLite's files of an application, by a program that has the application's rights only."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pergola.errors import PergolaError
+from pergola.people import last_lines
+from pergola.release.sandbox import SANDBOX
+from pergola.system import Done, attempt
+
+WORKER = Path(__file__).with_name("worker.py")
+COPIES = Path("/run/copies")  # as the sandbox calls the directory of the copies
+SECONDS = 6 * 3600
+# What may be beside a database, and is part of it: a copy has all of it in one file.
+BESIDE = ("", "-wal", "-shm", "-journal")
+
+
+@dataclass(frozen=True)
+class Database:
+    """A file of SQLite's below an application's directories; `wrong`: why there is no copy."""
+
+    path: str
+    wrong: str = ""
+
+
+def copied(app: str, top: Path, to: Path) -> list[Database]:
+    """Copy all that are below a directory, with the same paths."""
+    to.mkdir(mode=0o700)
+    shutil.chown(to, app, app)
+    return answers(in_sandbox(app, {top: top, to: COPIES}, "copy", top, COPIES))
+
+
+def checked(app: str, top: Path) -> list[Database]:
+    """Have SQLite look through all that are below a directory."""
+    return answers(in_sandbox(app, {top: COPIES}, "check", COPIES))
+
+
+def in_sandbox(app: str, visible: dict[Path, Path], *words: object) -> Done:
+    """Run the worker. `visible`: the directories that it sees, and as what."""
+    lines = {
+        **SANDBOX,
+        "User": app,
+        "Group": app,
+        "PrivateNetwork": "yes",
+        "BindPaths": " ".join(f"{path}:{name}" for path, name in visible.items()),
+        "RuntimeMaxSec": str(SECONDS),
+        "Nice": "10",
+    }
+    properties = [
+        f"--property={name}={one}"
+        for name, value in lines.items()
+        for one in (value if isinstance(value, list) else [value])
+    ]
+    return attempt(
+        *("systemd-run", "--quiet", "--pipe", "--wait", "--collect", *properties),
+        f"--description={app}, SQLite's files",
+        *("--", "/usr/bin/python3", "-I", "-", *words),
+        stdin=WORKER.read_text(),
+    )
+
+
+def answers(done: Done) -> list[Database]:
+    """What the worker said; PergolaError if it did not get to its end."""
+    if done.returncode:
+        reason = "SQLite's files could not be copied or looked at"
+        raise PergolaError(reason, last_lines(done.stderr or done.stdout))
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return [Database(str(path), str(wrong)) for path, wrong in found]
+
+
+def left_out(database: Database, tree: Path) -> list[str]:
+    """Options of restic's for the live files of a database that was copied."""
+    name = str(tree / database.path)
+    for character in "\\*?[":
+        name = name.replace(character, f"\\{character}")
+    return [f"--exclude={name}{end}" for end in BESIDE]

@@ -1,0 +1,203 @@
+"""An application's repositories: one beside each repository that pgBackRest has on this host.
+
+Where these are, their key and how long backups are kept is in pgBackRest's configuration, which
+role backup writes: what is set for PostgreSQL holds for files too, and nothing more is to be kept.
+Other hosts have no copy: they fetch by pgBackRest, which knows PostgreSQL's files only.
+"""
+
+import configparser
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pergola.errors import PergolaError
+from pergola.people import last_lines, moment_written
+from pergola.system import Done, attempt, checked
+
+CONFIGURATION = Path("/etc/pgbackrest/pgbackrest.conf")
+CACHE = Path("/var/cache/pergola-restic")
+# Another key of files needs another label.
+LABEL = b"Pergola: files of applications"
+HERE = 1  # the number of the repository on this host
+# How restic says it, in all versions from 0.12 on.
+MISSING = "Is there a repository at the following location"
+WRONG_KEY = "wrong password"
+SOME_UNREADABLE = 3
+WRONG_KEY_HINT = """\
+they were made with another backup.key: put that back from where you keep its copy
+(docs/disaster.md). Nothing was changed there"""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A backup of an application's files; `at`: seconds since 1970."""
+
+    id: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Repository:
+    """One of an application. `name`: for people; `key` and `variables` are secret."""
+
+    name: str
+    address: str
+    keep_days: int
+    key: str = field(repr=False)
+    path: Path | None = None  # where it is in this host's file system
+    options: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    # -- restic ------------------------------------------------------------------------------------
+
+    def attempt(self, *words: object) -> Done:
+        """Run restic, which reads the key from its input: no other process sees that."""
+        options = [f"--repo={self.address}", *(f"--option={one}" for one in self.options)]
+        return attempt(
+            *("restic", "--quiet", *options, *words),
+            stdin=f"{self.key}\n",
+            environment={"RESTIC_CACHE_DIR": str(CACHE), **self.variables},
+            what=f"restic {words[0]}",
+        )
+
+    def do(self, *words: object) -> str:
+        done = self.attempt(*words)
+        if WRONG_KEY in done.stdout + done.stderr:
+            raise PergolaError(f"{self.name} cannot be read with this key", hint=WRONG_KEY_HINT)
+        return checked(done, f"restic {words[0]} in {self.name}")
+
+    # -- what is there -----------------------------------------------------------------------------
+
+    def is_there(self) -> bool:
+        """PergolaError where that cannot be known."""
+        if self.path:
+            return (self.path / "config").exists()
+        done = self.attempt("cat", "config")
+        said = done.stdout + done.stderr
+        if done.returncode and MISSING not in said:
+            self.do("cat", "config")
+        return done.returncode == 0
+
+    def have(self) -> None:
+        """Have it, and no lock in it of a run that was killed."""
+        if self.path:
+            of_root(self.path)
+        if self.is_there():
+            self.do("unlock")
+        else:
+            self.do("init")
+
+    def snapshots(self) -> list[Snapshot]:
+        """The oldest first; none where there is no repository."""
+        if not self.is_there():
+            return []
+        found = json.loads(self.do("snapshots", "--json", "--no-lock")) or []
+        return sorted(
+            (Snapshot(one["short_id"], moment_written(one["time"], 0)) for one in found),
+            key=lambda snapshot: snapshot.at,
+        )
+
+    # -- what is done ------------------------------------------------------------------------------
+
+    def add(self, *words: object) -> tuple[Mapping[str, int], list[str]]:
+        """Make a backup; what restic counted, and the paths that it could not read."""
+        done = self.attempt("backup", "--json", *words)
+        if done.returncode != SOME_UNREADABLE:
+            checked(done, f"restic backup in {self.name}")
+        told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        wrong = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+        summary = next(one for one in told if one.get("message_type") == "summary")
+        return summary, [one.get("item", "") for one in wrong]
+
+    def forget(self) -> None:
+        """Remove backups that are older than they are kept; the newest stays, however old it is."""
+        keep = f"--keep-within={self.keep_days}d"
+        # All are of one application, whatever its host was called.
+        self.do("forget", "--group-by=", keep, "--prune")
+
+    def check(self, part: int, parts: int) -> None:
+        """Look through the index, and read one of several parts of all data."""
+        try:
+            self.do("check", f"--read-data-subset={part}/{parts}")
+        except PergolaError as error:
+            raise error.but(f"{self.name} is damaged", hint="see docs/backups.md") from None
+
+    def restore(self, snapshot: Snapshot, target: Path) -> None:
+        self.do("restore", snapshot.id, "--no-lock", f"--target={target}")
+
+    def sizes(self, snapshot: Snapshot) -> list[int]:
+        """The sizes of the plain files in a snapshot."""
+        said = self.do("ls", "--json", "--no-lock", snapshot.id)
+        nodes = [json.loads(line) for line in said.splitlines()]
+        return [node.get("size", 0) for node in nodes if node.get("type") == "file"]
+
+
+# -- where they are --------------------------------------------------------------------------------
+
+
+def of(app: str, configuration: Path | None = None) -> list[Repository]:
+    """Those of an application, this host's own first; PergolaError where there are no backups."""
+    file = configuration or CONFIGURATION
+    found = configparser.ConfigParser(
+        interpolation=None, delimiters="=", comment_prefixes="#", strict=False
+    )
+    if not found.read(file):
+        raise PergolaError(f"{file} is missing", hint="run site.yml first")
+    told = dict(found["global"])
+    key, days = derived(told["repo1-cipher-pass"]), int(told["repo1-retention-full"])
+    here = Path(told["repo1-path"]) / "files" / app
+    numbers = [name.split("-")[0] for name, value in told.items() if (name[-5:], value) == S3]
+    return [
+        Repository(str(here), str(here), days, key, here),
+        *(in_storage(told, number, app, days, key) for number in numbers),
+    ]
+
+
+S3 = ("-type", "s3")
+
+
+def in_storage(told: Mapping[str, str], number: str, app: str, days: int, key: str) -> Repository:
+    """The one in the S3-compatible storage that a repository of pgBackRest's is in."""
+    bucket, path = told[f"{number}-s3-bucket"], told[f"{number}-path"].strip("/")
+    place = "/".join(filter(None, (bucket, path, "files", app)))
+    host = f"{told[f'{number}-s3-endpoint']}:{told[f'{number}-storage-port']}"
+    style = "path" if told[f"{number}-s3-uri-style"] == "path" else "dns"
+    return Repository(
+        f"s3://{place}",
+        f"s3:https://{host}/{place}",
+        days,
+        key,
+        options=(f"s3.bucket-lookup={style}",),
+        variables={
+            "AWS_ACCESS_KEY_ID": told[f"{number}-s3-key"],
+            "AWS_SECRET_ACCESS_KEY": told[f"{number}-s3-key-secret"],
+            "AWS_DEFAULT_REGION": told[f"{number}-s3-region"],
+        },
+    )
+
+
+def derived(key: str) -> str:
+    """The key of files: whoever has only that cannot read the databases."""
+    return hmac.new(key.encode(), LABEL, hashlib.sha256).hexdigest()
+
+
+def of_root(path: Path) -> None:
+    """Have a directory that only root can enter; PergolaError if its parent is somebody's link.
+
+    What is above it belongs to PostgreSQL's account.
+    """
+    parent = path.parent
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = parent.lstat()
+    if parent.is_symlink() or status.st_uid != os.geteuid():
+        raise PergolaError(f"{parent} is not root's own directory", hint=f"ls -ld {parent}")
+    path.mkdir(mode=0o700, exist_ok=True)
+
+
+def said(error: PergolaError) -> str:
+    """An error in one line."""
+    return ": ".join(filter(None, (error.reason, last_lines(error.evidence, 1))))
