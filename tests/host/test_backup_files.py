@@ -385,3 +385,89 @@ def test_the_worker_says_what_is_wrong_with_a_database(host):
     assert found["media/good.db"] == ""
     assert found["media/bad.db"]
     assert json.dumps(sorted(found)) == '["media/bad.db", "media/good.db"]'
+
+
+# -- the application is kept away ------------------------------------------------------------------
+
+
+class Kept:
+    """What is called instead of an application's page and units."""
+
+    done: list[str]
+    fails = False
+    page_is_ours = False
+
+    def __init__(self, _):
+        Kept.done = []
+
+    def __getattr__(self, name):
+        return lambda: Kept.done.append(name)
+
+    def has_page(self):
+        return False
+
+    def start(self):
+        Kept.done.append("start")
+        if Kept.fails:
+            raise PergolaError("notes does not come up")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_directories_change_places_while_nothing_runs(host, monkeypatch, fails):
+    monkeypatch.setattr(back, "Closed", Kept)
+    monkeypatch.setattr(Kept, "fails", fails)
+    monkeypatch.setattr(App, "is_live", lambda _: True)
+    monkeypatch.setattr(back, "exchange", lambda *_: Kept.done.append("exchange"))
+    monkeypatch.setattr(directories, "show_again", lambda _: Kept.done.append("mounts"))
+    other = host.home / "other"
+    other.mkdir()
+    expected = pytest.raises(PergolaError, match="the maintenance page stays: notes does not")
+    with expected if fails else contextlib.nullcontext():
+        back.change_places(App(host.home), other)
+    after = [] if fails else ["show"]
+    assert Kept.done == ["hide", "plan_stop", "stop", "exchange", "mounts", "start", *after]
+
+
+def test_a_failure_between_starts_it_again_and_loses_no_file(host, monkeypatch):
+    monkeypatch.setattr(back, "Closed", Kept)
+    monkeypatch.setattr(App, "is_live", lambda _: True)
+
+    def fail(_):
+        raise PergolaError("no mount")
+
+    monkeypatch.setattr(directories, "show_again", fail)
+    (host.shared / "file").write_text("former")
+    other = host.home / ".restored/tree"
+    (other / "media").mkdir(parents=True)
+    with pytest.raises(PergolaError, match="no mount"):
+        back.change_places(App(host.home), other)
+    assert Kept.done[-2:] == ["start", "show"]
+    [kept] = host.home.glob("shared.before-*")
+    assert (kept / "media/file").read_text() == "former"
+    assert not other.exists(), "what is removed afterwards holds nothing of it"
+
+
+def test_a_mount_does_not_change_places(host, monkeypatch):
+    monkeypatch.setattr(back, "mounts", lambda path: [path / "media"])
+    with (
+        pytest.raises(PergolaError, match="media is a mount: restore beside it"),
+        back.held(App(host.home)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", ["../etc", "a/b", "", "A"])
+def test_no_other_directory_is_taken_for_an_application(host, name):
+    with pytest.raises(PergolaError, match="is no application's name"):
+        back.application(name)
+
+
+def test_public_directories_are_mounted_once_more(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(directories, "UNITS", tmp_path)
+    monkeypatch.setattr(directories, "let_in", done.append)
+    monkeypatch.setattr(directories, "mount", done.append)
+    for name, what in (("srv-notes-public-media", "notes"), ("srv-notes2-public-a", "notes2")):
+        (tmp_path / f"{name}.mount").write_text(f"[Mount]\nWhat=/srv/{what}/shared/media\n")
+    directories.show_again(Path("/srv/notes"))
+    assert done == [Path("/srv/notes/shared/media"), "srv-notes-public-media.mount"]

@@ -1,6 +1,7 @@
 """The files of applications that are in no backup, as the status tells of them."""
 
 import pytest
+from pergola import notes
 from pergola.status import files
 from pergola.status.config import Site
 from pergola.status.files import Files
@@ -53,3 +54,17 @@ def test_settings_of_an_earlier_pergola_name_no_place():
 )
 def test_it_is_said_in_a_few_words(count, size, whole, said):
     assert files.words(Files(["/var/lib/probe"], count, size, whole)) == said
+
+
+@pytest.mark.parametrize("backed_up", [False, True])
+def test_what_the_backups_have_is_not_told_of(tmp_path, monkeypatch, backed_up):
+    """The timer's link is there where role backup has enabled it, and only there."""
+    timer = tmp_path / "pergola-backup-files.timer"
+    monkeypatch.setattr(notes, "FILES_TIMER", timer)
+    if backed_up:
+        timer.symlink_to("/etc/systemd/system/pergola-backup-files.timer")
+    shared = ["/srv/probe/shared"]
+    site = Site("probe", files=[*shared, "/var/lib/probe", "/srv/other/shared"])
+    wanted = ["/var/lib/probe", "/srv/other/shared"]
+    assert files.places(site) == (wanted if backed_up else [*shared, *wanted])
+    assert files.counted([], 1) == Files([], 0, 0, True)

@@ -7,7 +7,7 @@ from pergola import apps
 from pergola.apps import App
 from pergola.backup.files import databases, repositories
 from pergola.backup.files.back import Plan, fetch
-from pergola.backup.files.make import NONE, WORK, alone
+from pergola.backup.files.make import NONE, WORK, alone, has_files
 from pergola.backup.files.repositories import Repository
 from pergola.errors import PergolaError
 from pergola.people import size
@@ -19,7 +19,7 @@ def drill() -> None:
     """Restore and look at the files of all applications, each from one of its repositories."""
     with recorded("files-drill") as result, alone():
         said = []
-        for app in apps.every():
+        for app in filter(has_files, apps.every()):
             # Whichever: over the weeks it is each one's turn.
             there = [one for one in repositories.of(app.name) if one.is_there()]
             if there:
