@@ -66,7 +66,7 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(directories, "is_applications", lambda path: path.name == "media")
     monkeypatch.setattr(directories, "UNITS", tmp_path)
     monkeypatch.setattr(databases, "in_sandbox", here)
-    monkeypatch.setattr(databases.shutil, "chown", lambda *_: None)
+    monkeypatch.setattr(databases, "account_of", lambda _: pwd.getpwuid(os.getuid()))
     monkeypatch.setattr(back, "account_of", lambda _: pwd.getpwuid(os.getuid()))
     monkeypatch.setattr(back, "locked", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(make, "shown", copied)
@@ -351,7 +351,7 @@ def test_the_copies_are_made_in_a_sandbox_without_a_network(monkeypatch, tmp_pat
     seen = []
     done = SimpleNamespace(returncode=0, stdout='["media/a.db", ""]\n', stderr="")
     monkeypatch.setattr(databases, "attempt", lambda *words, **_: (seen.extend(words), done)[1])
-    monkeypatch.setattr(databases.shutil, "chown", lambda *_: None)
+    monkeypatch.setattr(databases, "account_of", lambda _: pwd.getpwuid(os.getuid()))
     found = databases.copied("notes", Path("/srv/notes/shared"), tmp_path / "copies")
     assert found == [databases.Database("media/a.db")]
     for line in ("User=notes", "PrivateNetwork=yes", "NoNewPrivileges=yes"):

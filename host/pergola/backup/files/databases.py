@@ -1,14 +1,14 @@
 """SQLite's files of an application, by a program that has the application's rights only."""
 
 import json
-import shutil
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from pergola.errors import PergolaError
 from pergola.people import last_lines
 from pergola.release.sandbox import SANDBOX
-from pergola.system import Done, attempt
+from pergola.system import Done, account_of, attempt
 
 WORKER = Path(__file__).with_name("worker.py")
 COPIES = Path("/run/copies")  # as the sandbox calls the directory of the copies
@@ -28,7 +28,8 @@ class Database:
 def copied(app: str, top: Path, to: Path) -> list[Database]:
     """Copy all that are below a directory, with the same paths."""
     to.mkdir(mode=0o700)
-    shutil.chown(to, app, app)
+    person = account_of(app)
+    os.chown(to, person.pw_uid, person.pw_gid)
     return answers(in_sandbox(app, {top: top, to: COPIES}, "copy", top, COPIES))
 
 

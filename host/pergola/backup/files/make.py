@@ -14,7 +14,7 @@ from pergola.backup.files import databases, repositories
 from pergola.backup.files.databases import Database
 from pergola.backup.files.repositories import Repository
 from pergola.backup.files.shown import shown
-from pergola.errors import PergolaError
+from pergola.errors import PergolaError, of_system
 from pergola.people import DAY, size
 from pergola.release.tree import remove
 from pergola.results import recorded
@@ -68,6 +68,8 @@ def collected(failed: list[PergolaError]) -> Iterator[None]:
         yield
     except PergolaError as error:
         failed.append(error)
+    except OSError as error:
+        failed.append(of_system(error))
 
 
 def has_files(app: App) -> bool:
