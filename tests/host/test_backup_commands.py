@@ -1,5 +1,6 @@
 """What is called by people, roles and units, and what that calls: commands, units, files."""
 
+import contextlib
 import os
 import pwd
 import sys
@@ -246,3 +247,46 @@ def test_a_hosts_key_is_never_there_half_nor_written_through_a_link(tmp_path, mo
     assert modes == [0o600, 0o644]
     assert {"web1.example.org", "192.0.2.1"} <= set(peers.names())
     assert {path.name for path in peers.KEY.parent.iterdir()} == {"KEY", "CERTIFICATE"}
+
+
+@pytest.mark.parametrize(
+    ("line", "called"),
+    [
+        ("plan --files=wiki --to=-5m", ("make_plan", "wiki", "-5m")),
+        ("plan --undo --files=wiki", ("told_undo", "wiki")),
+        ("--here restore --files=wiki --to=-5m", ("restore", "wiki", "-5m")),
+        ("--here undo --files=wiki", ("undo", "wiki")),
+        ("scratch --files=wiki", ("beside", "wiki", "")),
+        ("files", ("make",)),
+    ],
+)
+def test_files_have_verbs_of_their_own(monkeypatch, line, called):
+    done = []
+
+    def note(name):
+        return lambda *words: done.append((name, *words))
+
+    for name in ("make_plan", "told_undo", "restore", "undo", "beside"):
+        monkeypatch.setattr(own.back, name, note(name))
+    monkeypatch.setattr(own.back, "told", lambda _: "")
+    monkeypatch.setattr(own, "make", note("make"))
+    monkeypatch.setattr(own.resolve, "resolve", lambda *_: pytest.fail("of the databases"))
+    asked = options.parser().parse_args(line.split())
+    own.VERBS[asked.verb](SETTINGS, asked)
+    assert done == [called]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_files_are_drilled_whatever_the_databases_drill_found(monkeypatch, fails):
+    done = []
+
+    def drill(*_):
+        if fails:
+            raise PergolaError("amcheck found damage")
+
+    monkeypatch.setattr(own, "drill", drill)
+    monkeypatch.setattr(own.files_drill, "drill", lambda: done.append("files"))
+    expected = pytest.raises(PergolaError, match="amcheck") if fails else contextlib.nullcontext()
+    with expected:
+        own.VERBS["drill"](SETTINGS, options.parser().parse_args(["drill"]))
+    assert done == ["files"]
