@@ -23,10 +23,11 @@ CACHE = Path("/var/cache/pergola-restic")
 # Another key of files needs another label.
 LABEL = b"Pergola: files of applications"
 HERE = 1  # the number of the repository on this host
-# How restic says it, in all versions from 0.12 on.
-MISSING = "Is there a repository at the following location"
+# How restic says it, in all versions from 0.12 on. A refused login is another answer.
+MISSING = "The specified key does not exist"
 WRONG_KEY = "wrong password"
 SOME_UNREADABLE = 3
+SECONDS_TO_ANSWER = 60  # restic itself tries for a quarter of an hour
 WRONG_KEY_HINT = """\
 they were made with another backup.key: put that back from where you keep its copy
 (docs/disaster.md). Nothing was changed there"""
@@ -54,21 +55,24 @@ class Repository:
 
     # -- restic ------------------------------------------------------------------------------------
 
-    def attempt(self, *words: object) -> Done:
+    def attempt(self, *words: object, timeout: float | None = None) -> Done:
         """Run restic, which reads the key from its input: no other process sees that."""
         options = [f"--repo={self.address}", *(f"--option={one}" for one in self.options)]
         return attempt(
             *("restic", "--quiet", *options, *words),
             stdin=f"{self.key}\n",
             environment={"RESTIC_CACHE_DIR": str(CACHE), **self.variables},
-            what=f"restic {words[0]}",
+            timeout=timeout,
+            what=f"restic {words[0]} in {self.name}",
         )
 
     def do(self, *words: object) -> str:
-        done = self.attempt(*words)
+        return self.checked(self.attempt(*words), words[0])
+
+    def checked(self, done: Done, verb: object) -> str:
         if WRONG_KEY in done.stdout + done.stderr:
             raise PergolaError(f"{self.name} cannot be read with this key", hint=WRONG_KEY_HINT)
-        return checked(done, f"restic {words[0]} in {self.name}")
+        return checked(done, f"restic {verb} in {self.name}")
 
     # -- what is there -----------------------------------------------------------------------------
 
@@ -76,10 +80,9 @@ class Repository:
         """PergolaError where that cannot be known."""
         if self.path:
             return (self.path / "config").exists()
-        done = self.attempt("cat", "config")
-        said = done.stdout + done.stderr
-        if done.returncode and MISSING not in said:
-            self.do("cat", "config")
+        done = self.attempt("cat", "config", timeout=SECONDS_TO_ANSWER)
+        if done.returncode and MISSING not in done.stderr:
+            self.checked(done, "cat")
         return done.returncode == 0
 
     def have(self) -> None:
@@ -107,7 +110,7 @@ class Repository:
         """Make a backup; what restic counted, and the paths that it could not read."""
         done = self.attempt("backup", "--json", *words)
         if done.returncode != SOME_UNREADABLE:
-            checked(done, f"restic backup in {self.name}")
+            self.checked(done, "backup")
         told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         wrong = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
         summary = next(one for one in told if one.get("message_type") == "summary")
