@@ -21,7 +21,7 @@ FLOORS = [
 ]
 # What people call: each knows all floors, and none of the others, but for those it stands on.
 NOUNS = ["release", "backup", "database", "web", "status", "upgrade", "app"]
-STANDS_ON = {"app": ["database", "web"]}
+STANDS_ON = {"app": ["database", "web"], "backup": ["app"]}
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -13,7 +13,7 @@ from pergola.backup import jobs, peers, points, resolve, timers
 from pergola.backup.drill import drill
 from pergola.backup.files import back, repositories
 from pergola.backup.files import drill as files_drill
-from pergola.backup.files.make import make
+from pergola.backup.files.make import make, remove
 from pergola.backup.follow import follow
 from pergola.backup.intent import AtWorkError
 from pergola.backup.plan import make_plan
@@ -28,7 +28,6 @@ from pergola.backup.unit import said_in_own_unit
 from pergola.backup.wake import watch_starts
 from pergola.documents import answer
 from pergola.people import iso
-from pergola.release.tree import remove
 
 Options = argparse.Namespace
 

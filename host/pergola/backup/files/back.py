@@ -16,7 +16,7 @@ from pergola.app import directories
 from pergola.apps import HOMES, App
 from pergola.backup.fence import Closed
 from pergola.backup.files import repositories
-from pergola.backup.files.make import COPIES, TREE, WORK
+from pergola.backup.files.make import COPIES, TREE, WORK, remove
 from pergola.backup.files.repositories import Repository, Snapshot, said
 from pergola.backup.files.shown import mounts
 from pergola.backup.places import exchange, move
@@ -24,7 +24,6 @@ from pergola.backup.restore import told_to_stop
 from pergola.errors import PergolaError
 from pergola.lock import AT_ONCE, locked
 from pergola.people import duration, moment_of, stamp
-from pergola.release.tree import remove
 from pergola.results import recorded
 from pergola.system import account_of, opened_folder, run
 

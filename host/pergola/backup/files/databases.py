@@ -7,12 +7,49 @@ from pathlib import Path
 
 from pergola.errors import PergolaError
 from pergola.people import last_lines
-from pergola.release.sandbox import SANDBOX
 from pergola.system import Done, account_of, attempt
 
 WORKER = Path(__file__).with_name("worker.py")
 COPIES = Path("/run/copies")  # as the sandbox calls the directory of the copies
 SECONDS = 6 * 3600
+# The application's rights on its own directories, and nothing else of the server's. What it opens
+# may be made to do harm.
+SANDBOX = (
+    "NoNewPrivileges=yes",
+    "CapabilityBoundingSet=",
+    "AmbientCapabilities=",
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    "PrivateTmp=yes",
+    "PrivateDevices=yes",
+    "PrivateMounts=yes",
+    "PrivateUsers=yes",
+    "PrivateIPC=yes",
+    "PrivateNetwork=yes",
+    "ProtectProc=invisible",
+    "ProtectKernelTunables=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectControlGroups=yes",
+    "ProtectClock=yes",
+    "ProtectHostname=yes",
+    "LockPersonality=yes",
+    "MemoryDenyWriteExecute=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "RestrictNamespaces=yes",
+    "RestrictAddressFamilies=AF_UNIX",
+    "DevicePolicy=closed",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@privileged",
+    "SystemCallErrorNumber=EPERM",
+    *(f"TemporaryFileSystem={path}:ro" for path in ("/srv", "/var", "/run", "/mnt", "/media")),
+    "MemoryMax=50%",
+    "Nice=10",
+    "IOWeight=20",
+    "UMask=0077",
+)
 # What may be beside a database, and is part of it: a copy has all of it in one file.
 BESIDE = ("", "-wal", "-shm", "-journal")
 
@@ -40,22 +77,11 @@ def checked(app: str, top: Path) -> list[Database]:
 
 def in_sandbox(app: str, visible: dict[Path, Path], *words: object) -> Done:
     """Run the worker. `visible`: the directories that it sees, and as what."""
-    lines = {
-        **SANDBOX,
-        "User": app,
-        "Group": app,
-        "PrivateNetwork": "yes",
-        "BindPaths": " ".join(f"{path}:{name}" for path, name in visible.items()),
-        "RuntimeMaxSec": str(SECONDS),
-        "Nice": "10",
-    }
-    properties = [
-        f"--property={name}={one}"
-        for name, value in lines.items()
-        for one in (value if isinstance(value, list) else [value])
-    ]
+    binds = " ".join(f"{path}:{name}" for path, name in visible.items())
+    lines = (*SANDBOX, f"User={app}", f"Group={app}", f"BindPaths={binds}")
     return attempt(
-        *("systemd-run", "--quiet", "--pipe", "--wait", "--collect", *properties),
+        *("systemd-run", "--quiet", "--pipe", "--wait", "--collect"),
+        *(f"--property={line}" for line in (*lines, f"RuntimeMaxSec={SECONDS}")),
         f"--description={app}, SQLite's files",
         *("--", "/usr/bin/python3", "-I", "-", *words),
         stdin=WORKER.read_text(),

@@ -7,11 +7,10 @@ from pergola import apps
 from pergola.apps import App
 from pergola.backup.files import databases, repositories
 from pergola.backup.files.back import Plan, fetch
-from pergola.backup.files.make import NONE, WORK, alone, has_files
+from pergola.backup.files.make import NONE, WORK, alone, has_files, remove
 from pergola.backup.files.repositories import Repository
 from pergola.errors import PergolaError
 from pergola.people import size
-from pergola.release.tree import remove
 from pergola.results import recorded
 
 

@@ -16,8 +16,8 @@ from pergola.backup.files.repositories import Repository
 from pergola.backup.files.shown import shown
 from pergola.errors import PergolaError, of_system
 from pergola.people import DAY, size
-from pergola.release.tree import remove
 from pergola.results import recorded
+from pergola.system import run
 
 # All backups are of these two paths: of the files as they are, and of SQLite's copies.
 WORK = Path("/var/lib/pergola/files")
@@ -59,6 +59,11 @@ def alone() -> Iterator[None]:
     with (WORK / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def remove(path: Path) -> None:
+    """Remove a directory with all that is in it, but for what is mounted there."""
+    run("rm", "-rf", "--one-file-system", path)
 
 
 @contextlib.contextmanager
