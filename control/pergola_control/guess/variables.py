@@ -1,0 +1,213 @@
+"""The variables that an application reads from its environment."""
+
+import ast
+import io
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dotenv import dotenv_values
+
+from pergola_control.guess.modules import Module, packages_imported
+from pergola_control.guess.repository import Repository
+
+EXAMPLES = (
+    ".env.example",
+    ".env.sample",
+    ".env.template",
+    ".env.dist",
+    "env.example",
+    "example.env",
+)
+NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+SECRET = re.compile(
+    r"SECRET|PASSW(OR)?D|TOKEN|CREDENTIAL|PRIVATE|SALT|(^|_)(API_?)?KEYS?$|_PASS$", re.IGNORECASE
+)
+# What stands in an example in place of a value.
+BLANK = re.compile(
+    r"\s*(<.*>|\.\.\.|x{3,}|change[-_ ]?(me|this|it).*|your[-_ ].*)?\s*", re.IGNORECASE
+)
+# What systemd, libpq, the shell and Pergola give.
+GIVEN = re.compile(
+    r"PERGOLA_\w+|PG[A-Z]+|PORT|WEB_CONCURRENCY|HOME|PATH|USER|LOGNAME|SHELL|TMPDIR|HOSTNAME|LANG|TZ"
+    r"|PWD|STATE_DIRECTORY|CREDENTIALS_DIRECTORY|SENTRY_RELEASE|OTEL_\w+|DJANGO_SETTINGS_MODULE"
+    r"|LISTEN_FDS|PYTHON\w+|VIRTUAL_ENV"
+)
+# Packages whose readers take a variable's name first; and what these are mostly called.
+READERS = {"environs", "environ", "decouple", "starlette"}
+READER = re.compile(r"(env|config|environ)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """`is_needed`: without it the application does not start. `default`: a text, or ""."""
+
+    name: str
+    where: str
+    is_needed: bool
+    is_secret: bool
+    default: str = ""
+    annotation: str = ""
+
+
+def variables(modules: Sequence[Module]) -> dict[str, Variable]:
+    """All variables by their names, as the first place that needs each has it."""
+    found: dict[str, Variable] = {}
+    bases = settings_classes(modules)
+    for module in modules:
+        for one in (*fields(module, bases), *looked_up(module)):
+            before = found.get(one.name)
+            if GIVEN.fullmatch(one.name) or (before and (before.is_needed or not one.is_needed)):
+                continue
+            found[one.name] = one
+    return found
+
+
+def examples(repository: Repository, home: str) -> dict[str, tuple[str, str]]:
+    """The values of a file such as .env.example, with file and line, by name."""
+    found: dict[str, tuple[str, str]] = {}
+    for path in (posixpath.join(directory, name) for directory in (home, "") for name in EXAMPLES):
+        text = repository.read(path) or ""
+        for name, value in dotenv_values(stream=io.StringIO(text), interpolate=False).items():
+            where = repository.where(path, rf"^\s*(export\s+)?{re.escape(name)}\s*=")
+            found.setdefault(name, (value or "", where))
+    return found
+
+
+# -- pydantic-settings -----------------------------------------------------------------------------
+
+
+def named(node: ast.AST | None) -> str:
+    """The last part of a dotted name; of a call and a subscript that of what it is about."""
+    if isinstance(node, ast.Call):
+        return named(node.func)
+    if isinstance(node, ast.Subscript):
+        return named(node.value)
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def classes(module: Module) -> Iterator[ast.ClassDef]:
+    yield from (one for one in ast.walk(module.tree) if isinstance(one, ast.ClassDef))
+
+
+def settings_classes(modules: Sequence[Module]) -> set[str]:
+    """The names of classes that read their fields from the environment."""
+    found = {"BaseSettings"}
+    parents = [(one.name, set(map(named, one.bases))) for each in modules for one in classes(each)]
+    while more := {name for name, bases in parents if bases & found} - found:
+        found |= more
+    return found
+
+
+def fields(module: Module, bases: set[str]) -> Iterator[Variable]:
+    """The fields of settings classes, by the names of their variables."""
+    for one in classes(module):
+        if not bases & set(map(named, one.bases)):
+            continue
+        prefix = prefix_of(one)
+        for line in one.body:
+            if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name):
+                continue
+            if line.target.id != "model_config" and named(line.annotation) != "ClassVar":
+                yield field(module, line, line.target.id, prefix)
+
+
+def field(module: Module, line: ast.AnnAssign, name: str, prefix: str) -> Variable:
+    """A field's variable: an alias has no prefix."""
+    value, is_needed, alias = line.value, line.value is None, ""
+    if isinstance(value, ast.Call) and named(value) == "Field":
+        given = {one.arg: one.value for one in value.keywords}
+        first = value.args[0] if value.args else given.get("default")
+        is_needed = "default_factory" not in given and (first is None or is_ellipsis(first))
+        known = (given.get(key) for key in ("validation_alias", "alias", "env"))
+        alias = next((text for one in known if (text := first_text(one))), "")
+        value = first
+    annotation = ast.unparse(line.annotation)
+    secret = bool(SECRET.search(name)) or "Secret" in annotation
+    where, name = f"{module.path}:{line.lineno}", (alias or prefix + name).upper()
+    return Variable(name, where, is_needed, secret, constant(value), annotation)
+
+
+def prefix_of(one: ast.ClassDef) -> str:
+    """env_prefix: in a call, a dictionary, or a class inside."""
+    for node in ast.walk(one):
+        if isinstance(node, ast.keyword) and node.arg == "env_prefix":
+            return constant(node.value)
+        if isinstance(node, ast.Assign) and named(node.targets[0]) == "env_prefix":
+            return constant(node.value)
+        if isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if constant(key) == "env_prefix":
+                    return constant(value)
+    return ""
+
+
+def is_ellipsis(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and node.value is ...
+
+
+def constant(node: ast.AST | None) -> str:
+    """A text that stands there as such; "" for anything else."""
+    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return str(node.value) if is_text and isinstance(node, ast.Constant) else ""
+
+
+def first_text(node: ast.AST | None) -> str:
+    """The first text in an expression, as in AliasChoices("A", "B")."""
+    return next(filter(None, map(constant, ast.walk(node))), "") if node else ""
+
+
+# -- os.environ and what is like it ----------------------------------------------------------------
+
+
+def looked_up(module: Module) -> Iterator[Variable]:
+    """What is read by name: os.environ["X"], os.getenv("X"), env("X"), config("X", default=…)."""
+    set_here = {constant(one.slice) for one in stored(module.tree)}
+    has_reader = bool(READERS & packages_imported(module.tree))
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.expr):
+            continue
+        name, is_needed, default = "", False, ""
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+            name, is_needed = constant(node.slice), named(node.value) == "environ"
+            name = name if is_needed else ""
+        elif isinstance(node, ast.Call) and node.args:
+            kind = reader(node, has_reader)
+            values = [*node.args[1:], *(one.value for one in node.keywords if one.arg == "default")]
+            cast_only = kind == "config" and len(node.args) > 1 and not node.keywords
+            name = constant(node.args[0]) if kind else ""
+            is_needed = kind in ("env", "config") and not (values and not cast_only)
+            default = next(filter(None, map(constant, values)), "")
+        if name and NAME.fullmatch(name) and name not in set_here:
+            secret = bool(SECRET.search(name))
+            yield Variable(name, f"{module.path}:{node.lineno}", is_needed, secret, default)
+
+
+def stored(tree: ast.Module) -> Iterator[ast.Subscript]:
+    """What the code sets itself, as in os.environ["X"] = 1."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+            yield node
+
+
+def reader(call: ast.Call, has_reader: bool) -> str:
+    """What a call reads a variable with: get (which needs none), env, config; "" for others."""
+    function = call.func
+    if named(function) == "getenv":
+        return "get"
+    if isinstance(function, ast.Attribute):
+        owner = named(function.value)
+        if owner == "environ" and function.attr == "get":
+            return "get"
+        if has_reader and READER.fullmatch(owner) and function.attr not in ("get", "read_env"):
+            return "env"
+    if has_reader and isinstance(function, ast.Name) and READER.fullmatch(function.id):
+        return "config" if function.id.lower() == "config" else "env"
+    return ""
+
+
+def value_of(name: str, known: Mapping[str, tuple[str, str]]) -> str:
+    """A value that an example gives and that is one, not a place to fill in."""
+    value = known.get(name, ("", ""))[0]
+    return "" if BLANK.fullmatch(value) else value

@@ -1,0 +1,388 @@
+"""What `make try` guesses of applications of many shapes: the whole file of settings."""
+
+import re
+import subprocess
+from dataclasses import dataclass
+
+import pytest
+from pergola_control.guess.repository import opened
+from pergola_control.guess.whole import guess
+from pergola_control.guess.written import report, settings_file
+
+HASHED = f" \\\n    --hash=sha256:{'0' * 64}\n"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """`expected`: the settings between those of the source and those of the server."""
+
+    name: str
+    files: dict
+    expected: str
+    has_database: bool = False
+    says: tuple = ()
+    # Needed, and said nowhere: a run is refused until they are filled in.
+    to_fill_in: tuple = ()
+    # Whether a lock of this form can be written by hand.
+    is_locked: bool = True
+    first: str = ""
+
+
+UV = {"uv.lock": "version = 1\nrequires-python = '>=3.12'\n"}
+FASTAPI = Shape(
+    "FastAPI with Alembic and pydantic-settings, a package in src",
+    {
+        **UV,
+        "pyproject.toml": '[project]\nname = "Book_Shop"\nversion = "1"\ndependencies = [\n'
+        '  "fastapi",\n  "sqlalchemy[asyncio]",\n  "asyncpg",\n  "alembic",\n]\n'
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n',
+        "alembic.ini": "[alembic]\nscript_location = migrations\n",
+        "migrations/env.py": "import os\nURL = os.environ['NOT_THE_APPLICATIONS']\n",
+        "src/book_shop/__init__.py": "",
+        "src/book_shop/main.py": "from pathlib import Path\n\nfrom fastapi import FastAPI\n"
+        "from fastapi.staticfiles import StaticFiles\n\nfrom book_shop.api import health\n\n"
+        "HERE = Path(__file__).resolve().parent\n\n\ndef create_app():\n"
+        '    app = FastAPI()\n    app.include_router(health.router, prefix="/api")\n'
+        '    app.mount("/static", StaticFiles(directory=HERE / "static"))\n    return app\n\n\n'
+        "app = create_app()\n",
+        "src/book_shop/static/site.css": "",
+        "src/book_shop/api/__init__.py": "",
+        "src/book_shop/api/health.py": "from fastapi import APIRouter\n\n"
+        'router = APIRouter(prefix="/v1")\n\n\n@router.get("/healthz")\ndef healthz():\n'
+        '    return "ok"\n\n\n@router.get("/items/{item}")\ndef item(item):\n    return item\n',
+        "src/book_shop/config.py": "from pydantic import Field, SecretStr\n"
+        "from pydantic_settings import BaseSettings, SettingsConfigDict\n\n\n"
+        'class Base(BaseSettings):\n    model_config = SettingsConfigDict(env_prefix="SHOP_")\n\n\n'
+        "class Settings(Base):\n"
+        '    model_config = SettingsConfigDict(env_prefix="SHOP_")\n\n'
+        '    database_url: str = "postgresql+asyncpg://localhost/shop"\n    page_size: int\n'
+        "    from_address: str\n    session_key: SecretStr\n    debug: bool = False\n"
+        '    sentry: str = Field(validation_alias="SENTRY_DSN")\n',
+        ".env.example": "SHOP_FROM_ADDRESS='shop@example.org' # who it says it is\n"
+        "SENTRY_DSN=<yours>\n",
+        "tests/test_it.py": "import os\nfrom fastapi import FastAPI\n"
+        "os.environ['ONLY_IN_TESTS']\napp = FastAPI()\n",
+    },
+    """\
+# FastAPI: src/book_shop/main.py:18
+app_asgi: book_shop.main:app
+
+# a path named for it: src/book_shop/api/health.py:6
+app_health_path: /api/v1/healthz
+
+# its migrations: alembic.ini
+app_migrate_command: "alembic upgrade head"
+
+# static files of the application: src/book_shop/main.py:14
+app_static_url: /static
+
+# where they are: src/book_shop/main.py:14
+app_static_dir: src/book_shop/static
+
+app_environment:
+  # the database: src/book_shop/config.py:12
+  SHOP_DATABASE_URL: "postgresql+asyncpg:///{{ app_database.name }}?host={{ app_database.host }}"
+  # needed: src/book_shop/config.py:13
+  SHOP_PAGE_SIZE: "CHANGE-ME"
+  # a value of .env.example:1: src/book_shop/config.py:14
+  SHOP_FROM_ADDRESS: "shop@example.org"
+  # needed: src/book_shop/config.py:17
+  SENTRY_DSN: "CHANGE-ME"
+
+# Their values belong into vault.yml beside this file.
+app_secrets:
+  # a secret: src/book_shop/config.py:15
+  SHOP_SESSION_KEY: "{{ vault_shop_session_key }}"
+""",
+    has_database=True,
+    to_fill_in=("SHOP_PAGE_SIZE", "SENTRY_DSN"),
+    says=("not set, as it does without: SHOP_DEBUG",),
+    first="# the project: pyproject.toml:2\napp_name: book-shop\n",
+)
+FLAT = Shape(
+    "a list with hashes, and main.py",
+    {
+        "requirements.in": "fastapi\n",
+        "requirements.txt": f"fastapi==1.0{HASHED}uvicorn==1.0{HASHED}",
+        "main.py": "import os\n\nimport fastapi\n\napp = fastapi.FastAPI()\n"
+        'KEY = os.environ["SECRET_KEY"]\nLEVEL = os.getenv("LOG_LEVEL", "info")\n',
+    },
+    """\
+# FastAPI: main.py:5
+app_asgi: main:app
+
+# no path is named for it: main.py:5
+app_health_path: /openapi.json
+
+# Their values belong into vault.yml beside this file.
+app_secrets:
+  # a secret: main.py:6
+  SECRET_KEY: "{{ vault_secret_key }}"
+""",
+    says=("app_health_path is /openapi.json, which says only that it runs",),
+)
+DJANGO = Shape(
+    "Django with psycopg, its static files in a directory of its own",
+    {
+        **UV,
+        "pyproject.toml": '[project]\nname = "shop"\n'
+        'dependencies = ["django", "psycopg[binary]"]\n',
+        "manage.py": "import os\n\n"
+        "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site1.settings')\n",
+        "site1/__init__.py": "",
+        "site1/settings.py": "from pathlib import Path\n\nfrom environs import Env\n\nenv = Env()\n"
+        "env.read_env()\nBASE_DIR = Path(__file__).resolve().parent.parent\n"
+        'SECRET_KEY = env("SECRET_KEY")\nDEBUG = env.bool("DEBUG", False)\n'
+        'ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")\n'
+        'DATABASES = {"default": env.dj_db_url("DATABASE_URL")}\n'
+        'STATIC_URL = "static/"\nSTATIC_ROOT = BASE_DIR / "collected"\n',
+        "site1/asgi.py": "from django.core.asgi import get_asgi_application\n\n"
+        "application = get_asgi_application()\n",
+        "site1/wsgi.py": "from django.core.wsgi import get_wsgi_application\n\n"
+        "application = get_wsgi_application()\n",
+        "site1/urls.py": "from django.urls import include, path\n\n"
+        'urlpatterns = [path("", None), path("shop/", include("items.urls"))]\n',
+        "items/__init__.py": "",
+        "items/urls.py": "from django.urls import path\n\n"
+        'urlpatterns = [path("<int:item>/", None), path("status/", None)]\n',
+    },
+    """\
+# Django: site1/asgi.py:3
+app_asgi: site1.asgi:application
+
+# a path named for it: items/urls.py:3
+app_health_path: /shop/status/
+
+# its migrations: manage.py
+app_migrate_command: "python manage.py migrate --no-input"
+
+# the schema's revision: manage.py
+app_schema_query: "select max(id)::text from django_migrations"
+
+# Django's static files: site1/settings.py:13
+app_static_url: /static
+
+# they are collected: site1/settings.py:13
+app_static_command: "SECRET_KEY=- python manage.py collectstatic --no-input && \
+cp -R collected/. \\"$PERGOLA_ASSETS\\""
+
+app_environment:
+  # the site's name: site1/settings.py:10
+  ALLOWED_HOSTS: "{{ app_domain }}"
+  # the database: site1/settings.py:11
+  DATABASE_URL: "{{ app_database.url }}"
+
+# Their values belong into vault.yml beside this file.
+app_secrets:
+  # a secret: site1/settings.py:8
+  SECRET_KEY: "{{ vault_secret_key }}"
+""",
+    has_database=True,
+    first="# the project: pyproject.toml:2\napp_name: shop\n",
+)
+LITESTAR = Shape(
+    "Litestar, a function that makes it",
+    {
+        **UV,
+        "pyproject.toml": '[project]\nname = "notes"\ndependencies = ["litestar"]\n',
+        "notes.py": "from litestar import Litestar, get\n"
+        "from litestar.static_files import create_static_files_router\n\n\n"
+        '@get()\nasync def index() -> str:\n    return "here"\n\n\n'
+        "def create() -> Litestar:\n"
+        '    files = create_static_files_router(path="/assets", directories=["assets"])\n'
+        "    return Litestar([index, files])\n",
+        "assets/site.css": "",
+    },
+    """\
+# Litestar: notes.py:10
+app_asgi: notes:create()
+
+# no path is named for it: notes.py:5
+app_health_path: /
+
+# static files of the application: notes.py:11
+app_static_url: /assets
+
+# where they are: notes.py:11
+app_static_dir: assets
+""",
+    says=("app_health_path is the front page (notes.py:5)",),
+    first="# the project: pyproject.toml:2\napp_name: notes\n",
+)
+MONOREPO = Shape(
+    "a repository with a back end and a front end, started by a Dockerfile",
+    {
+        **{f"backend/{name}": text for name, text in UV.items()},
+        "backend/pyproject.toml": '[project]\nname = "app"\ndependencies = ["fastapi"]\n',
+        "backend/Dockerfile": "FROM python\nRUN pip install uv\n"
+        'CMD ["uv", "run", "uvicorn", "core.web:api", "--host", "0.0.0.0", "--root-path=/api"]\n',
+        "backend/main.py": "from fastapi import FastAPI\n\napp = FastAPI()\n",
+        "backend/core/__init__.py": "",
+        "backend/core/web.py": "from fastapi import FastAPI\n\napi = FastAPI()\n\n\n"
+        '@api.get("/ping")\n@api.get("/health")\ndef health():\n    return "ok"\n',
+        "frontend/package.json": '{"scripts": {"build": "vite build"}, "devDependencies": '
+        '{"vite": "7"}}\n',
+        "frontend/package-lock.json": "{}",
+        "README.md": "",
+    },
+    """\
+# the directory of its lock: backend
+app_subdirectory: backend
+
+# FastAPI: backend/core/web.py:3
+app_asgi: core.web:api
+
+# options of the start command: backend/Dockerfile:3
+app_uvicorn_options: [--root-path=/api]
+
+# a path named for it: backend/core/web.py:7
+app_health_path: /health
+""",
+    says=(
+        "frontend/package.json:1 builds a front end, which is not served: app_build_command: "
+        "cd ../frontend && npm ci && npm run build",
+        "other applications that it could be: main:app",
+    ),
+)
+FLASK = Shape(
+    "Flask, served by Gunicorn as a Procfile says",
+    {
+        "requirements.txt": f"flask==1.0{HASHED}gunicorn==1.0{HASHED}psycopg2-binary==1{HASHED}",
+        "Procfile": "web: gunicorn wsgi:server -b 0.0.0.0:$PORT --workers 4 --threads 2\n"
+        "release: flask --app wsgi db upgrade\n"
+        "mail_worker: python -m worker\n",
+        "wsgi.py": "from shop import create_app\n\nserver = create_app()\n",
+        "worker.py": "",
+        "shop/__init__.py": "import os\n\nfrom flask import Flask\n\n\ndef create_app():\n"
+        "    app = Flask(__name__)\n"
+        '    app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["DATABASE_URL"]\n'
+        '    app.add_url_rule("/", view_func=lambda: "here")\n    return app\n',
+    },
+    """\
+# Flask: wsgi.py:3
+app_asgi: wsgi:server
+
+# the start command: Procfile:1
+app_server: command
+
+# the start command: Procfile:1
+app_server_command: "gunicorn wsgi:server --threads 2"
+
+# no path is named for it: shop/__init__.py:9
+app_health_path: /
+
+# run at each release: Procfile:2
+app_migrate_command: "flask --app wsgi db upgrade"
+
+# what runs beside the server: Procfile:3
+app_processes:
+- {name: mail-worker, command: python -m worker}
+
+app_environment:
+  # the database: shop/__init__.py:8
+  DATABASE_URL: "{{ app_database.url }}"
+""",
+    has_database=True,
+)
+POETRY = Shape(
+    "Poetry, and Granian",
+    {
+        "pyproject.toml": '[tool.poetry]\nname = "feeds"\n[tool.poetry.dependencies]\n'
+        'python = "^3.12"\nstarlette = "*"\ngranian = "*"\n[tool.poetry.group.prod.dependencies]\n',
+        "poetry.lock": "",
+        "feeds/__init__.py": "",
+        "feeds/app.py": "from starlette.applications import Starlette\n"
+        "from starlette.config import Config\nfrom starlette.routing import Route\n\n"
+        'config = Config()\nTITLE = config("FEEDS_TITLE")\nDEBUG = config("DEBUG", cast=bool, '
+        'default=False)\napp = Starlette(routes=[Route("/ready", None)])\n',
+        ".env.sample": "FEEDS_TITLE=News\n",
+    },
+    """\
+# groups for servers: pyproject.toml:7
+app_groups: [prod]
+
+# Starlette: feeds/app.py:8
+app_asgi: feeds.app:app
+
+# the only server of the project: pyproject.toml:6
+app_server: granian
+
+# a path named for it: feeds/app.py:8
+app_health_path: /ready
+
+app_environment:
+  # a value of .env.sample:1: feeds/app.py:6
+  FEEDS_TITLE: "News"
+""",
+    is_locked=False,
+    first="# the project: pyproject.toml:2\napp_name: feeds\n",
+)
+SQLITE = Shape(
+    "a list of packages above the code, and SQLite",
+    {
+        "requirements.txt": f"quart==1.0{HASHED}aiosqlite==1{HASHED}",
+        "service/manage.py": "",
+        "service/serve.py": "import os\n\nfrom quart import Quart\n\n"
+        'URL = os.environ.get("DATABASE_URL", "sqlite+aiosqlite:///./data.db")\n'
+        'app = Quart(__name__)\n\n\n@app.route("/up")\nasync def up():\n    return "ok"\n',
+    },
+    """\
+# Quart: service/serve.py:6
+app_asgi: serve:app
+
+# where the module is: service/serve.py:6
+app_uvicorn_options: [--app-dir=service]
+
+# a path named for it: service/serve.py:9
+app_health_path: /up
+
+app_environment:
+  # the database: service/serve.py:5
+  DATABASE_URL: "sqlite+aiosqlite:////var/lib/{{ app_name }}/database.sqlite3"
+""",
+)
+SHAPES = (FASTAPI, FLAT, DJANGO, LITESTAR, MONOREPO, FLASK, POETRY, SQLITE)
+NAMED_BY_ITS_DIRECTORY = "# the directory: tryout\napp_name: tryout\n"
+BEFORE = """\
+---
+# Guessed from {folder}. Each line says where it was seen: correct what is wrong.
+
+{first}
+# The site's public name, whose A/AAAA record points to the server.
+app_domain: CHANGE-ME # for example: www.example.org
+
+app_source: {folder}
+app_version: working-tree
+
+"""
+AFTER = """
+# Of the server. Where the certificate authority writes when a certificate can't be renewed.
+caddy_email: CHANGE-ME # for example: you@example.org
+
+# The people who operate the servers, with their public SSH keys.
+base_operators: [] # for example: [{name: ada, keys: ["ssh-ed25519 AAAA… ada@laptop"]}]
+"""
+
+
+def made(folder, files):
+    """A repository of these files, none of which is committed."""
+    for path, content in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=main", folder], check=True)
+    return folder
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_the_whole_file_of_settings_with_where_each_was_seen(shape, tmp_path):
+    folder = made(tmp_path / "tryout", shape.files)
+    with opened(str(folder)) as repository:
+        found = guess(repository)
+        written, said = settings_file(found, repository), "\n".join(report(found, repository))
+    first = shape.first or NAMED_BY_ITS_DIRECTORY
+    assert written == BEFORE.format(folder=folder, first=first) + shape.expected + AFTER
+    assert found.has_database == shape.has_database
+    for text in shape.says:
+        assert text in said
+    assert re.findall(r"TO FILL IN: (\w+)", said) == list(shape.to_fill_in)
