@@ -1,13 +1,18 @@
 """What `make try` guesses of applications of many shapes: the whole file of settings."""
 
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 
 import pytest
+import yaml
+from desk import Desk, answers, git
+from pergola_control.guess import trial
 from pergola_control.guess.repository import opened
 from pergola_control.guess.whole import guess
 from pergola_control.guess.written import report, settings_file
+from pergola_control.here import ROOT
 
 HASHED = f" \\\n    --hash=sha256:{'0' * 64}\n"
 
@@ -54,7 +59,7 @@ FASTAPI = Shape(
         "from pydantic_settings import BaseSettings, SettingsConfigDict\n\n\n"
         'class Base(BaseSettings):\n    model_config = SettingsConfigDict(env_prefix="SHOP_")\n\n\n'
         "class Settings(Base):\n"
-        '    model_config = SettingsConfigDict(env_prefix="SHOP_")\n\n'
+        "    # All that it is told.\n\n"
         '    database_url: str = "postgresql+asyncpg://localhost/shop"\n    page_size: int\n'
         "    from_address: str\n    session_key: SecretStr\n    debug: bool = False\n"
         '    sentry: str = Field(validation_alias="SENTRY_DSN")\n',
@@ -275,8 +280,7 @@ app_health_path: /
 app_migrate_command: "flask --app wsgi db upgrade"
 
 # what runs beside the server: Procfile:3
-app_processes:
-- {name: mail-worker, command: python -m worker}
+app_processes: [{name: mail-worker, command: python -m worker}]
 
 app_environment:
   # the database: shop/__init__.py:8
@@ -386,3 +390,266 @@ def test_the_whole_file_of_settings_with_where_each_was_seen(shape, tmp_path):
     for text in shape.says:
         assert text in said
     assert re.findall(r"TO FILL IN: (\w+)", said) == list(shape.to_fill_in)
+
+
+# -- the inventory of a try ------------------------------------------------------------------------
+
+GUESS = "python control guess {} --into .try"
+SITE = "ansible-playbook site.yml -i .try/inventory"
+FILE = ".try/inventory/group_vars/servers/settings.yml"
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    return Desk(tmp_path_factory.mktemp("desk"))
+
+
+@pytest.fixture
+def tried(desk, tmp_path):
+    """A desk where an application of a shape is in ~/tryout, and its inventory in .try."""
+    for path in (desk.home / "tryout", desk.clone / ".try"):
+        shutil.rmtree(path, ignore_errors=True)
+    desk.make(ssh=answers("Connection timed out"))
+
+    def start(shape, options=""):
+        made(desk.home / "tryout", shape.files)
+        code, said = desk.type(f"{GUESS.format('~/tryout')} {options}")
+        assert code == 0, said
+        return said
+
+    return start
+
+
+@pytest.mark.parametrize(
+    "shape", [one for one in SHAPES if one.is_locked], ids=lambda shape: shape.name
+)
+def test_site_yml_takes_the_inventory_as_far_as_the_server(desk, tried, shape):
+    tried(shape)
+    if shape.to_fill_in:
+        code, said = desk.type(SITE)
+        assert code != 0
+        assert "app_environment still holds the placeholder CHANGE-ME" in said
+        assert f"set in:  {FILE}:" in said
+        assert not desk.contacted()
+        file = desk.clone / FILE
+        before = file.read_text()
+        file.write_text(re.sub(r'^(  \w+:) "CHANGE-ME"', r"\1 x", before, flags=re.MULTILINE))
+    code, said = desk.type(SITE)
+    assert "No answer from" in said, said
+    assert code == 4
+    assert desk.contacted()
+    hosts = (desk.clone / ".try/inventory/hosts.yml").read_text()
+    assert ("db:" in hosts) == shape.has_database
+
+
+# -- what else a try is told -----------------------------------------------------------------------
+
+
+def variables(desk):
+    return yaml.safe_load((desk.clone / ".try" / trial.TRY).read_text())
+
+
+def test_what_is_tried_again_keeps_its_settings_and_its_secrets(desk, tried):
+    said = tried(FLAT)
+    assert "SECRET_KEY" in said
+    file, secret = desk.clone / FILE, variables(desk)["vault_secret_key"]
+    assert len(secret) > 40
+    file.write_text(file.read_text().replace("/openapi.json", "/docs"))
+    code, said = desk.type(GUESS.format("~/tryout"))
+    assert code == 0
+    assert f"{FILE} is kept as it is" in said
+    assert "app_health_path: /docs" in file.read_text()
+    assert variables(desk)["vault_secret_key"] == secret
+    assert (desk.clone / ".try" / trial.TRY).stat().st_mode & 0o077 == 0
+
+
+def test_another_application_does_not_take_its_place(desk, tried):
+    tried(FLAT)
+    made(desk.home / "another", FLAT.files)
+    code, said = desk.type(GUESS.format("~/another"))
+    assert code == 1
+    assert f"{desk.home}/tryout is tried here already, and nothing was changed." in said
+    assert "Next: make try-down removes it" in said
+
+
+OWN = """\
+app_name: own
+app_domain: own.example.org
+app_asgi: main:app
+app_notify_urls: [https://chat.example.org/hook]
+app_environment: # of the servers
+  LEVEL: info
+app_secrets: {KEY: "{{ vault_key }}"}
+caddy_email: you@example.org
+backup_s3: {bucket: of-the-servers}
+"""
+
+
+@pytest.mark.parametrize("named", ["hosts.yml", "", "group_vars/servers/settings.yml"])
+def test_settings_of_ones_own_are_taken_but_none_of_the_servers(desk, tried, tmp_path, named):
+    folder = tmp_path / "own/group_vars/servers"
+    folder.mkdir(parents=True)
+    (folder / "settings.yml").write_text(OWN)
+    (folder / "vault.yml").write_text(desk.encrypted)
+    (tmp_path / "own/hosts.yml").write_text("servers: {}\n")
+    tried(FLAT, f"--settings {tmp_path}/own/{named}")
+    taken = yaml.safe_load((desk.clone / FILE).read_text())
+    assert taken == {
+        key: value for key, value in yaml.safe_load(OWN).items() if key.startswith("app_")
+    }
+    assert variables(desk)["app_domain"] == "own.localhost"
+    assert len(variables(desk)["vault_key"]) > 40
+    code, said = desk.type(SITE)
+    assert code == 4, said
+    assert desk.contacted()
+
+
+def test_the_settings_of_a_clone_say_where_that_comes_from(tmp_path):
+    folder = made(tmp_path / "whole/inside", FLAT.files)
+    shutil.move(folder / ".git", folder.parent / ".git")
+    git(folder, "remote", "add", "origin", "https://you:hush@git.example.org/you/whole.git")
+    with opened(str(folder)) as repository:
+        text = settings_file(guess(repository), repository)
+    found = yaml.safe_load(text)
+    assert found["app_source"] == "https://git.example.org/you/whole.git"
+    assert (found["app_version"], found["app_subdirectory"]) == ("main", "inside")
+    assert repository.source == str(tmp_path / "whole")
+
+
+def test_an_address_is_fetched_and_none_of_its_code_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("pergola_control.guess.repository.CACHE", tmp_path / "cache")
+    ran = tmp_path / "ran"
+    evil = {**FLAT.files, "main.py": f"open({str(ran)!r}, 'w')\n" + FLAT.files["main.py"]}
+    folder = made(tmp_path / "fetched", evil)
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "First")
+    with opened(f"file://{folder}") as repository:
+        found = guess(repository)
+        assert repository.version == "HEAD"
+    assert found.settings["app_name"] == "fetched"
+    assert found.settings["app_asgi"] == "main:app"
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("", "It is not said what to try.\n  Next: make try APP=../my-app"),
+        ("~/nowhere", "There is no directory"),
+        ("~/empty", "no application that could be recognized"),
+    ],
+)
+def test_what_is_no_application_is_told_in_a_word(desk, tried, source, says):
+    (desk.home / "empty").mkdir(exist_ok=True)
+    code, said = desk.type(GUESS.format(source or "''"))
+    assert code == 1
+    assert says in said
+    assert "Next: " in said
+    assert "Traceback" not in said
+
+
+# -- single signs ----------------------------------------------------------------------------------
+
+
+BARE = "async def app(scope, receive, send): ...\n"
+
+
+def settings_of(tmp_path, **files):
+    names = {name.replace("__", "/").replace("_dot_", "."): text for name, text in files.items()}
+    folder = made(tmp_path / "tryout", {"requirements.txt": f"x==1{HASHED}", **names})
+    with opened(str(folder)) as repository:
+        return guess(repository)
+
+
+@pytest.mark.parametrize(
+    ("text", "framework", "name"),
+    [
+        ("from blacksheep import Application\napp = Application()\n", "BlackSheep", "main:app"),
+        ("import quart\napi: object = quart.Quart(__name__)\n", "Quart", "main:api"),
+        ("from aiohttp import web\napp = web.Application()\n", "aiohttp", "main:app"),
+        ("async def app(scope, receive, send): ...\n", "ASGI", "main:app"),
+        ("class Own(FastAPI): ...\napp = Own()\n", "FastAPI", "main:app"),
+    ],
+)
+def test_applications_are_known_by_their_text(tmp_path, text, framework, name):
+    found = settings_of(tmp_path, main_dot_py=text)
+    assert found.framework == framework
+    assert found.settings["app_asgi"] == name
+
+
+def test_of_several_the_one_that_is_started_elsewhere_is_meant(tmp_path):
+    other = "from fastapi import FastAPI\ncore = FastAPI()\n"
+    compose = "services:\n  web:\n    command: python -m uvicorn lib.other:core --port 80\n"
+    files = {"main_dot_py": other, "lib__other_dot_py": other, "compose_dot_yaml": compose}
+    assert settings_of(tmp_path, **files).settings["app_asgi"] == "lib.other:core"
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        ('os.environ["DB_HOST"]', "DB_HOST", "{{ app_database.host }}"),
+        ('os.environ["POSTGRES_SERVER"]', "POSTGRES_SERVER", "{{ app_database.host }}"),
+        ('os.environ["POSTGRES_DB"]', "POSTGRES_DB", "{{ app_database.name }}"),
+        ('os.getenv("DB_USER", "x")', "DB_USER", "{{ app_database.user }}"),
+        ('os.environ["DB_PASSWORD"]', "DB_PASSWORD", "-"),
+        ('os.getenv("ASYNC_DATABASE_URL")', "ASYNC_DATABASE_URL", "{{ app_database.url }}"),
+        ('os.environ["POSTGRES_DSN"]', "POSTGRES_DSN", "{{ app_database.url }}"),
+        ('os.environ["MAIL_FROM"]', "MAIL_FROM", "CHANGE-ME"),
+    ],
+)
+def test_a_database_is_told_by_the_variables_that_are_read(tmp_path, line, name, value):
+    text = (
+        f"import os\nfrom starlette.applications import Starlette\nX = {line}\napp = Starlette()\n"
+    )
+    listed = f"psycopg2-binary==1{HASHED}"
+    found = settings_of(tmp_path, main_dot_py=text, requirements_dot_txt=listed)
+    assert found.has_database
+    assert found.settings["app_environment"] == {name: value}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'os.environ["PORT"]',
+        'os.environ.get("LEVEL")',
+        'os.environ.setdefault("LEVEL", "x")',
+        'os.getenv("TEST_DATABASE_URL")',
+        'config("LEVEL", default="info")',
+        'config("LEVEL", "info")',
+    ],
+)
+def test_what_is_given_or_done_without_is_not_set(tmp_path, line):
+    text = f"import os\nfrom decouple import config\nX = {line}\n{BARE}"
+    assert "app_environment" not in settings_of(tmp_path, main_dot_py=text).settings
+
+
+def test_a_front_end_that_the_application_serves_is_built(tmp_path):
+    text = (
+        "from fastapi import FastAPI\nfrom fastapi.staticfiles import StaticFiles\n"
+        'app = FastAPI()\napp.mount("/assets", StaticFiles(directory="web/out/assets"))\n'
+    )
+    found = settings_of(
+        tmp_path,
+        main_dot_py=text,
+        web__package_dot_json='{"scripts": {"build": "vite build"}}',
+        web__yarn_dot_lock="",
+        web__vite_dot_config_dot_ts='export default { build: { outDir: "out" } }\n',
+    ).settings
+    command = "cd web && yarn install --frozen-lockfile && yarn run build"
+    assert found["app_build_command"] == command
+    assert (found["app_static_url"], found["app_static_dir"]) == ("/assets", "web/out/assets")
+
+
+def test_a_name_that_is_taken_on_servers_is_another(tmp_path):
+    project = '[project]\nname = "Postgres"\n'
+    found = settings_of(tmp_path, main_dot_py=BARE, pyproject_dot_toml=project)
+    assert found.settings["app_name"] == "postgres-app"
+
+
+def test_linkboard_is_guessed_as_its_demo_has_it():
+    demo = yaml.safe_load((ROOT / "inventory/demo/group_vars/servers/settings.yml").read_text())
+    with opened(str(ROOT / "sample_app")) as repository:
+        found = guess(repository).settings
+    for name in ("app_name", "app_asgi", "app_health_path", "app_subdirectory"):
+        assert found[name] == demo[name]
+    assert found["app_environment"].keys() == demo["app_environment"].keys()

@@ -54,9 +54,9 @@ class Variable:
 def variables(modules: Sequence[Module]) -> dict[str, Variable]:
     """All variables by their names, as the first place that needs each has it."""
     found: dict[str, Variable] = {}
-    bases = settings_classes(modules)
+    prefixes = settings_classes(modules)
     for module in modules:
-        for one in (*fields(module, bases), *looked_up(module)):
+        for one in (*fields(module, prefixes), *looked_up(module)):
             before = found.get(one.name)
             if GIVEN.fullmatch(one.name) or (before and (before.is_needed or not one.is_needed)):
                 continue
@@ -91,21 +91,28 @@ def classes(module: Module) -> Iterator[ast.ClassDef]:
     yield from (one for one in ast.walk(module.tree) if isinstance(one, ast.ClassDef))
 
 
-def settings_classes(modules: Sequence[Module]) -> set[str]:
-    """The names of classes that read their fields from the environment."""
-    found = {"BaseSettings"}
-    parents = [(one.name, set(map(named, one.bases))) for each in modules for one in classes(each)]
-    while more := {name for name, bases in parents if bases & found} - found:
-        found |= more
+def settings_classes(modules: Sequence[Module]) -> dict[str, str]:
+    """The classes that read their fields from the environment, each with its prefix."""
+    found = {"BaseSettings": ""}
+    every = [one for module in modules for one in classes(module)]
+    while more := [one for one in every if one.name not in found and parent(one, found)]:
+        for one in more:
+            own = prefix_of(one)
+            found[one.name] = found[parent(one, found)] if own is None else own
     return found
 
 
-def fields(module: Module, bases: set[str]) -> Iterator[Variable]:
+def parent(one: ast.ClassDef, known: Mapping[str, str]) -> str:
+    """The first class of some that a class is made from; "" if it is from none of them."""
+    return next((name for name in map(named, one.bases) if name in known), "")
+
+
+def fields(module: Module, prefixes: Mapping[str, str]) -> Iterator[Variable]:
     """The fields of settings classes, by the names of their variables."""
     for one in classes(module):
-        if not bases & set(map(named, one.bases)):
+        if not parent(one, prefixes):
             continue
-        prefix = prefix_of(one)
+        prefix = prefixes[one.name]
         for line in one.body:
             if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name):
                 continue
@@ -129,8 +136,8 @@ def field(module: Module, line: ast.AnnAssign, name: str, prefix: str) -> Variab
     return Variable(name, where, is_needed, secret, constant(value), annotation)
 
 
-def prefix_of(one: ast.ClassDef) -> str:
-    """env_prefix: in a call, a dictionary, or a class inside."""
+def prefix_of(one: ast.ClassDef) -> str | None:
+    """env_prefix: in a call, a dictionary, or a class inside; None: that of the class above."""
     for node in ast.walk(one):
         if isinstance(node, ast.keyword) and node.arg == "env_prefix":
             return constant(node.value)
@@ -140,7 +147,7 @@ def prefix_of(one: ast.ClassDef) -> str:
             for key, value in zip(node.keys, node.values, strict=True):
                 if constant(key) == "env_prefix":
                     return constant(value)
-    return ""
+    return None
 
 
 def is_ellipsis(node: ast.AST) -> bool:
@@ -175,9 +182,9 @@ def looked_up(module: Module) -> Iterator[Variable]:
         elif isinstance(node, ast.Call) and node.args:
             kind = reader(node, has_reader)
             values = [*node.args[1:], *(one.value for one in node.keywords if one.arg == "default")]
-            cast_only = kind == "config" and len(node.args) > 1 and not node.keywords
+            casts = [one for one in values if isinstance(one, ast.Name)]  # config("X", bool)
             name = constant(node.args[0]) if kind else ""
-            is_needed = kind in ("env", "config") and not (values and not cast_only)
+            is_needed = kind in ("env", "config") and len(casts) == len(values)
             default = next(filter(None, map(constant, values)), "")
         if name and NAME.fullmatch(name) and name not in set_here:
             secret = bool(SECRET.search(name))

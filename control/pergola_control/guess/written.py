@@ -37,7 +37,8 @@ def one(name: str, value: object) -> str:
         is_plain = re.fullmatch(r"[A-Za-z/][\w./:()-]*(?<!:)", value) and not is_odd(value)
         return f"{name}: {value if is_plain else json.dumps(value, ensure_ascii=False)}\n"
     options = {"sort_keys": False, "width": WIDE, "allow_unicode": True}
-    return str(yaml.safe_dump({name: value}, default_flow_style=None, **options))
+    text = str(yaml.safe_dump(value, default_flow_style=True, **options))
+    return f"{name}: {text.removesuffix('...' + chr(10))}"
 
 
 def is_odd(text: str) -> bool:
