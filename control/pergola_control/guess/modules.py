@@ -13,7 +13,7 @@ from pergola_control.source.places import above
 from pergola_control.source.projects import project_of
 
 sys.path.append(str(ROOT / "host"))
-from pergola import frameworks
+import pergola.frameworks as frameworks
 
 MOST_FILES, MOST_BYTES = 3000, 300_000
 PASSED_OVER = re.compile(
