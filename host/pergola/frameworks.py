@@ -48,8 +48,9 @@ def applications(module: ast.Module, known: Mapping[str, str] = ASGI) -> Iterato
             if framework := made_by(line.value, known):
                 names = (target.id for target in targets if isinstance(target, ast.Name))
                 yield from (Application(name, line.lineno, framework) for name in names)
-        elif isinstance(line, ast.FunctionDef) and (framework := factory_of(line, known)):
-            yield Application(f"{line.name}()", line.lineno, framework)
+        elif isinstance(line, ast.FunctionDef) and (framework := made_in(line, known)):
+            if needs_nothing(line):
+                yield Application(f"{line.name}()", line.lineno, framework)
         elif isinstance(line, ast.AsyncFunctionDef) and is_called_as_asgi(line):
             yield Application(line.name, line.lineno, "ASGI")
 
@@ -72,12 +73,15 @@ def made_by(value: ast.AST, known: Mapping[str, str]) -> str:
     return known.get(name, "")
 
 
-def factory_of(function: ast.FunctionDef, known: Mapping[str, str]) -> str:
-    """The framework of what a function makes that can be called without arguments, or ""."""
+def needs_nothing(function: ast.FunctionDef) -> bool:
+    """Whether a function can be called without arguments."""
     arguments = function.args
     needed = len(arguments.posonlyargs) + len(arguments.args) - len(arguments.defaults)
-    if needed > 0 or any(default is None for default in arguments.kw_defaults):
-        return ""
+    return needed <= 0 and not any(default is None for default in arguments.kw_defaults)
+
+
+def made_in(function: ast.FunctionDef, known: Mapping[str, str]) -> str:
+    """The framework of the application that a function makes and returns; "" if it does not."""
     inside = list(ast.walk(function))
     if not any(isinstance(one, ast.Return) and one.value for one in inside):
         return ""

@@ -653,3 +653,100 @@ def test_linkboard_is_guessed_as_its_demo_has_it():
     for name in ("app_name", "app_asgi", "app_health_path", "app_subdirectory"):
         assert found[name] == demo[name]
     assert found["app_environment"].keys() == demo["app_environment"].keys()
+
+
+# -- what the repositories of others do ------------------------------------------------------------
+
+FASTAPI_APP = "from fastapi import FastAPI\napp = FastAPI()\n"
+
+
+def test_a_function_with_arguments_makes_an_application_where_it_is_called(tmp_path):
+    files = {
+        "app/__init__.py": "",
+        "app/setup.py": "from fastapi import FastAPI\n\n\ndef make(router, *, title):\n"
+        "    it = FastAPI()\n    return it\n",
+        "app/main.py": "from .setup import make\n\napp = make(1, title='x')\n",
+    }
+    folder = made(tmp_path / "tryout", files)
+    with opened(str(folder)) as repository:
+        found = guess(repository)
+    assert found.framework == "FastAPI"
+    assert found.settings["app_asgi"] == "app.main:app"
+
+
+def test_a_package_is_imported_from_where_its_outermost_directory_is(tmp_path):
+    files = {"src/py/shop/__init__.py": "", "src/py/shop/web/__init__.py": FASTAPI_APP}
+    build = '[project]\nname = "x"\n[build-system]\nrequires = []\n'
+    folder = made(tmp_path / "tryout", {**UV, **files, "pyproject.toml": build})
+    with opened(str(folder)) as repository:
+        assert guess(repository).settings["app_asgi"] == "shop.web:app"
+
+
+@pytest.mark.parametrize(
+    ("location", "at", "command"),
+    [
+        ("moves", "db/moves/env.py", "cd db && alembic upgrade head"),
+        ("db/moves", "db/moves/env.py", "alembic -c db/alembic.ini upgrade head"),
+        ("%(here)s/moves", "db/moves/env.py", "alembic -c db/alembic.ini upgrade head"),
+        ("nowhere", "db/moves/env.py", None),
+    ],
+)
+def test_alembic_runs_where_its_paths_count_from(tmp_path, location, at, command):
+    files = {
+        "requirements.txt": f"alembic==1{HASHED}psycopg==3{HASHED}",
+        "db/alembic.ini": f"[alembic]\nscript_location = {location}\n",
+        at: "",
+        "main.py": FASTAPI_APP,
+    }
+    folder = made(tmp_path / "tryout", files)
+    with opened(str(folder)) as repository:
+        found = guess(repository)
+    assert found.settings.get("app_migrate_command") == command
+    assert any("script_location was not found" in note for note in found.notes) != bool(command)
+
+
+def test_an_application_inside_another_answers_below_its_path(tmp_path):
+    text = (
+        "from fastapi import FastAPI\napi = FastAPI()\napp = FastAPI()\n"
+        '@api.get("/healthz")\ndef healthz(): ...\napp.mount("/v2", app=api)\n'
+    )
+    assert settings_of(tmp_path, main_dot_py=text).settings["app_health_path"] == "/v2/healthz"
+
+
+def test_a_command_behind_others_is_the_start(tmp_path):
+    files = {
+        "Procfile": "web: flask db upgrade; exec gunicorn shop:app --workers 4\n",
+        "requirements.txt": f"flask==3{HASHED}gunicorn==23{HASHED}",
+        "shop.py": "from app import create_app\napp = create_app()\n",
+        "app/__init__.py": "from flask import Flask\ndef create_app(config=None):\n"
+        "    app = Flask(__name__)\n    return app\n",
+        "app/static/site.css": "",
+    }
+    folder = made(tmp_path / "tryout", files)
+    with opened(str(folder)) as repository:
+        found = guess(repository).settings
+    assert found["app_server_command"] == "gunicorn shop:app"
+    assert (found["app_static_url"], found["app_static_dir"]) == ("/static", "app/static")
+
+
+def test_only_what_the_application_uses_is_asked_for_variables(tmp_path):
+    found = settings_of(
+        tmp_path,
+        main_dot_py=f"import config\n{FASTAPI_APP}",
+        config_dot_py='import os\nX = os.environ["NEEDED"]\ntry:\n    os.environ["OR_NOT"]\n'
+        "except KeyError:\n    pass\n",
+        tools__release_dot_py='import os\nX = os.environ["OF_A_TOOL"]\n',
+    )
+    assert found.settings["app_environment"] == {"NEEDED": "CHANGE-ME"}
+
+
+def test_what_signs_sessions_is_never_left_to_a_default(tmp_path):
+    text = 'import os\nX = os.getenv("SECRET_KEY", "dev")\nY = os.getenv("AWS_SECRET_KEY")\n'
+    found = settings_of(tmp_path, main_dot_py=text + FASTAPI_APP)
+    assert found.settings["app_secrets"] == {"SECRET_KEY": "{{ vault_secret_key }}"}
+
+
+def test_a_long_name_is_cut_between_words(tmp_path):
+    project = '[project]\nname = "a-very-long-name-of-an-application"\n'
+    found = settings_of(tmp_path, main_dot_py=FASTAPI_APP, pyproject_dot_toml=project)
+    assert found.settings["app_name"] == "a-very-long-name-of-an"

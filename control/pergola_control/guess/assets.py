@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pergola_control.guess.modules import Found, Module
+from pergola_control.guess.modules import Module
 from pergola_control.guess.repository import Repository, relative
 from pergola_control.guess.variables import constant, named
 
@@ -17,6 +17,7 @@ INSTALL = {
     "package-lock.json": "npm ci",
     "pnpm-lock.yaml": "pnpm install --frozen-lockfile",
     "yarn.lock": "yarn install --frozen-lockfile",
+    "bun.lock": "bun install --frozen-lockfile",
 }
 
 
@@ -46,9 +47,8 @@ class Paths:
         self.home = home
         self.assigned: dict[str, tuple[Module, ast.expr]] = {}
         for module in modules:
-            for line in module.tree.body:
-                if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
-                    self.assigned.setdefault(line.targets[0].id, (module, line.value))
+            for name, value in assigned(module.tree):
+                self.assigned.setdefault(name, (module, value))
 
     def path(self, node: ast.AST | None, module: Module, depth: int = 0) -> str | None:
         """The path in the repository that an expression gives; None if that is not known."""
@@ -84,7 +84,7 @@ class Paths:
             return self.path(node.func.value, module, depth + 1)
         if name == "joinpath" and isinstance(node.func, ast.Attribute):
             return self.joined(node.func.value, node.args, module, depth)
-        if name in ("Path", "str", "abspath", "realpath"):
+        if name in ("Path", "str", "abspath", "realpath", "normpath"):
             return self.path(first, module, depth + 1)
         if name == "dirname":
             inner = self.path(first, module, depth + 1)
@@ -132,11 +132,16 @@ def mounted(node: ast.Call) -> tuple[str, ast.expr | None]:
     return "", None
 
 
-def of_flask(repository: Repository, found: Found) -> Iterator[Mount]:
-    """The directory `static` beside the module, which Flask serves unasked."""
-    directory = posixpath.join(posixpath.dirname(found.module.path), "static")
-    if found.framework == "Flask" and any(repository.below(directory)):
-        yield Mount("/static", directory, directory)
+def of_flask(modules: Sequence[Module]) -> Iterator[Mount]:
+    """The directory beside the module that makes it, which Flask serves unasked."""
+    for module in modules:
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Call) and named(node) == "Flask":
+                given = {one.arg: constant(one.value) for one in node.keywords}
+                folder = given.get("static_folder") or "static"
+                path = posixpath.join(posixpath.dirname(module.path), folder)
+                url = given.get("static_url_path") or "/static"
+                yield Mount(url.rstrip("/"), path, f"{module.path}:{node.lineno}")
 
 
 def front_ends(repository: Repository) -> Iterator[FrontEnd]:
@@ -149,11 +154,11 @@ def front_ends(repository: Repository) -> Iterator[FrontEnd]:
             content = json.loads(repository.read(path) or "")
         except json.JSONDecodeError:
             continue
-        if isinstance(content, Mapping) and "build" in content.get("scripts", {}):
+        output = output_of(repository, directory, content) if isinstance(content, Mapping) else ""
+        if output and "build" in content.get("scripts", {}):
             locks = [lock for lock in INSTALL if repository.has(directory, lock)]
             install = INSTALL[locks[0]] if locks else "npm install"
             command = f"{install} && {install.split()[0]} run build"
-            output = output_of(repository, directory, content)
             yield FrontEnd(directory, output, command, repository.where(path, '"build"'))
 
 
@@ -186,15 +191,25 @@ def of_django(modules: Sequence[Module], home: str) -> Django | None:
     """What Django's settings say of static files; None where none say it."""
     known = Paths(modules, home)
     for module in modules:
-        assigned = [line for line in module.tree.body if isinstance(line, ast.Assign)]
-        lines = {named(line.targets[0]): line for line in assigned}
+        lines = dict(assigned(module.tree))
         if "STATIC_URL" not in lines:
             continue
-        url, root = constant(lines["STATIC_URL"].value).strip("/"), lines.get("STATIC_ROOT")
+        root = lines.get("STATIC_ROOT")
+        texts = [constant(node) for node in ast.walk(lines["STATIC_URL"])]
+        url = next((text for text in texts if "/" in text), "static").strip("/")
         where = f"{module.path}:{(root or lines['STATIC_URL']).lineno}"
         if root is None:
             return Django(f"/{url}", None, where)
-        own = "PERGOLA_ASSETS" in ast.unparse(root.value)
-        path = "" if own else known.path(root.value, module)
+        own = "PERGOLA_ASSETS" in ast.unparse(root)
+        path = "" if own else known.path(root, module)
         return Django(f"/{url}", relative(path, home) if path else path, where)
     return None
+
+
+def assigned(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """What names a module gives at its top, and to what."""
+    for line in tree.body:
+        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
+            yield line.targets[0].id, line.value
+        elif isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value:
+            yield line.target.id, line.value

@@ -1,13 +1,16 @@
 """Whether an application wants PostgreSQL, and by which variables it finds it."""
 
+import ast
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pergola_control.guess.modules import Module
 from pergola_control.guess.packages import Packages, toml_of
 from pergola_control.guess.repository import Repository, relative
-from pergola_control.guess.variables import Variable
+from pergola_control.guess.variables import COMPUTED, Variable, constant
 from pergola_control.source.projects import table
 
 # Drivers, with what SQLAlchemy calls each.
@@ -70,10 +73,12 @@ def connection(
 ) -> Iterator[tuple[Variable, str]]:
     """The variables that say where the database is, each with what it must be."""
     driver = driver_of(packages)
+    in_parts = any(PART.fullmatch(name) and name.endswith(PARTS["host"]) for name in wanted)
     for name, one in wanted.items():
         example = known.get(name, ("", ""))[0]
         if URL.fullmatch(name):
-            if driver:
+            is_made = one.default == COMPUTED or (in_parts and not one.is_needed and not example)
+            if driver and not is_made:
                 yield one, database_url(scheme_of(packages, (example, one.default)))
             elif found := re.match(r"(sqlite[+\w]*):", example or one.default):
                 yield one, f"{found[1]}:////var/lib/{{{{ app_name }}}}/database.sqlite3"
@@ -82,6 +87,34 @@ def connection(
                 yield one, f"{{{{ app_database.{part} }}}}"
             elif matched[3] in PASSWORDS and one.is_needed:
                 yield one, NO_PASSWORD
+
+
+def of_alembic(repository: Repository, home: str, ini: str) -> str:
+    """Alembic's command: its paths count from where it runs, unless they say otherwise.
+
+    Empty if they are found from neither place.
+    """
+    directory = relative(posixpath.dirname(ini), home)
+    if not directory:
+        return "alembic upgrade head"
+    found = re.search(r"^script_location\s*=\s*(\S+)", repository.read(ini) or "", re.MULTILINE)
+    location = found[1] if found else ""
+    if "%(here)s" in location or any(repository.below(posixpath.join(home, location))):
+        return f"alembic -c {relative(ini, home)} upgrade head"
+    is_beside = any(repository.below(posixpath.join(home, directory, location)))
+    return f"cd {directory} && alembic upgrade head" if is_beside else ""
+
+
+def beside_code(modules: Sequence[Module]) -> Iterator[str]:
+    """What to say of Django's SQLite in the project's own directory."""
+    for module in modules:
+        for node in ast.walk(module.tree):
+            if constant(node) == "django.db.backends.sqlite3":
+                where = f"{module.path}:{node.lineno}" if isinstance(node, ast.expr) else ""
+                yield (
+                    f"{where}: SQLite's file is beside the code, which is read-only on servers: "
+                    'put it below os.environ["STATE_DIRECTORY"], or use PostgreSQL'
+                )
 
 
 def migration(repository: Repository, home: str, packages: Packages, asgi: str) -> Migration | None:
@@ -99,12 +132,11 @@ def migration(repository: Repository, home: str, packages: Packages, asgi: str) 
         where = repository.where(place("pyproject.toml"), r"^\[tool\.aerich")
         return Migration("aerich upgrade", where, AERICH_QUERY)
     if packages.has("flask-migrate") and repository.has(home, "migrations/env.py"):
-        command = f"flask --app {asgi} db upgrade"
+        command = f"flask --app {shlex.quote(asgi)} db upgrade"
         return Migration(command, place("migrations/env.py"))
     if inis:
         path = min(inis, key=lambda one: one.count("/"))
-        option = "" if path == place("alembic.ini") else f" -c {relative(path, home)}"
-        return Migration(f"alembic{option} upgrade head", path)
+        return Migration(of_alembic(repository, home, path), path)
     if "alembic" in tool:
         where = repository.where(place("pyproject.toml"), r"^\[tool\.alembic")
         return Migration("alembic upgrade head", where)

@@ -12,6 +12,8 @@ from pergola_control.settings.placeholder import PLACEHOLDER
 
 # What is the site's own name.
 DOMAIN = re.compile(r"(\w+_)?(ALLOWED_HOSTS?|DOMAIN|HOSTNAME|SERVER_NAME|VIRTUAL_HOST)")
+# What signs sessions: without it the value is a known one, or another in each process.
+SIGNS = re.compile(r"((APP|AUTH|DJANGO|FLASK|JWT|SESSION)_)?SECRET(_KEY)?")
 
 
 @dataclass
@@ -39,7 +41,7 @@ def environment(
         if name in connects:
             found.plain[name] = connects[name]
             found.said[name] = one.where, "the database"
-        elif not one.is_needed:
+        elif not one.is_needed and not SIGNS.fullmatch(name):
             found.optional.append(name)
         elif one.is_secret:
             add_secret(found, one, known)

@@ -17,8 +17,9 @@ import pergola.frameworks as frameworks
 
 MOST_FILES, MOST_BYTES = 3000, 300_000
 PASSED_OVER = re.compile(
-    r"(^|/)(node_modules|site-packages|tests?|testing|migrations|alembic|docs?|examples?|benchmarks?|scripts"
-    r"|\.[^/]*)/|(^|/)(test_[^/]*|[^/]*_test|conftest|setup|noxfile)\.py$"
+    r"(^|/)(node_modules|site-packages|tests?|testing|migrations|revisions|alembic|docs?|examples?|benchmarks?|scripts"
+    r"|management/commands"
+    r"|\.[^/]*)/|(^|/)(test_[^/]*|[^/]*_test|conftest|noxfile)\.py$|^setup\.py$"
 )
 # What is no ASGI application is served by its own program.
 WSGI = {"Flask": "Flask", "Bottle": "Bottle", "get_wsgi_application": "Django's WSGI"}
@@ -82,12 +83,15 @@ def lock_home(repository: Repository, home: str) -> str:
 
 def import_name(repository: Repository, path: str, home: str, text: str) -> str:
     """How a module is imported: below `src` without that, unless it is a package's name."""
+    package = posixpath.dirname(path)
+    if repository.has(package, "__init__.py"):  # from the outermost package
+        while repository.has(posixpath.dirname(package), "__init__.py") and package != home:
+            package = posixpath.dirname(package)
+        home = posixpath.dirname(package)
     inside = relative(path, home).removesuffix(".py").removesuffix("/__init__")
-    rest = inside.removeprefix("src/")
-    if rest != inside and re.search(r"^\s*(from|import) src\b", text, re.MULTILINE):
-        return inside.replace("/", ".")
-    is_package = repository.has(home, "src/__init__.py")
-    return (inside if is_package else rest).replace("/", ".")
+    if not re.search(r"^\s*(from|import) src\b", text, re.MULTILINE):
+        inside = inside.removeprefix("src/")
+    return inside.replace("/", ".")
 
 
 def modules_of(repository: Repository) -> list[Module]:
@@ -107,11 +111,13 @@ def applications(modules: Sequence[Module]) -> list[Found]:
     """All applications, the likeliest first."""
     kinds = {**frameworks.ASGI, **WSGI}
     kinds = {**subclasses(modules, kinds), **kinds}
-    makers: dict[str, str] = {}
-    for module in modules:  # functions that make one, which other modules call
-        for one in frameworks.applications(module.tree, kinds):
-            if one.name.endswith("()"):
-                makers[one.name.removesuffix("()")] = one.framework
+    makers = {
+        line.name: framework
+        for module in modules  # functions that make one, which other modules call
+        for line in module.tree.body
+        if isinstance(line, ast.FunctionDef)
+        if (framework := frameworks.made_in(line, known_in(module, kinds)))
+    }
     found = [
         Found(module, one.name, one.line, one.framework)
         for module in modules
@@ -155,8 +161,8 @@ def likelihood(found: Found) -> tuple[object, ...]:
     return (
         not found.is_asgi,
         found.framework == "ASGI",  # a plain function may be a part of something
-        USUAL.index(last) if last in USUAL else len(USUAL),
         found.name.endswith("()"),
+        USUAL.index(last) if last in USUAL else len(USUAL),
         found.name.removesuffix("()") not in ("app", "application"),
         found.module.path.count("/"),
         found.module.path,

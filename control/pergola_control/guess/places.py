@@ -76,8 +76,10 @@ def name(place: Place) -> Seen:
 def fit(text: str) -> str:
     """A name in the form that app_name has."""
     found = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-    found = re.sub(r"^[^a-z]+", "", found)[:LONGEST].strip("-")
-    return found or "app"
+    found = re.sub(r"^[^a-z]+", "", found)
+    if len(found) > LONGEST:  # whole words, if there are some
+        found = found[: LONGEST + 1].rpartition("-")[0] or found[:LONGEST]
+    return found.strip("-") or "app"
 
 
 def free(text: str) -> str:

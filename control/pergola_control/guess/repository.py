@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pergola_control.git import commit_of, git_raw, toplevel
@@ -38,6 +39,10 @@ class Repository:
     origin: str = ""
     branch: str = ""
 
+    @cached_property
+    def known(self) -> frozenset[str]:
+        return frozenset(self.names)
+
     @property
     def name(self) -> str:
         """What it is called: the last part of its address or directory."""
@@ -51,12 +56,12 @@ class Repository:
     def read(self, path: str) -> str | None:
         """The text of a file, by its path from the top; None if there is none."""
         path = posixpath.normpath(path)
-        if path not in self.names or (self.top / path).stat().st_size > MOST_BYTES:
+        if path not in self.known or (self.top / path).stat().st_size > MOST_BYTES:
             return None
         return text_below(self.top, path)
 
     def has(self, *parts: str) -> bool:
-        return posixpath.normpath(posixpath.join(*parts)) in self.names
+        return posixpath.normpath(posixpath.join(*parts)) in self.known
 
     def below(self, directory: str) -> Iterator[str]:
         """The files inside a directory, "" for all."""

@@ -31,9 +31,8 @@ def paths(modules: Sequence[Module]) -> list[Path]:
     """All paths, with the prefixes that their routers are included by."""
     by_name = {module.name: module for module in modules}
     prefixes = {key: text for module in modules for key, text in own_prefixes(module)}
-    included = dict(
-        item for module in modules for item in inclusions(module, by_name, constants(modules))
-    )
+    texts = constants(modules)
+    included = dict(item for module in modules for item in inclusions(module, by_name, texts))
     found = []
     for module in modules:
         for owner, path, line in written(module):
@@ -112,6 +111,12 @@ def inclusions(
             prefix = constant(prefix_node) or known.get(named(prefix_node), "")
             outer = origin.get(named(node.func.value), (module.name, named(node.func.value)))
             yield included_key(node.args[0], module, origin), (outer, prefix)
+        elif named(node) == "mount" and isinstance(node.func, ast.Attribute):
+            given = {one.arg: one.value for one in node.keywords}
+            inner = node.args[1] if len(node.args) > 1 else given.get("app")
+            if isinstance(inner, ast.Name | ast.Attribute):  # another application
+                outer = (module.name, named(node.func.value))
+                yield included_key(inner, module, origin), (outer, constant(node.args[0]))
 
 
 def included_key(node: ast.expr, module: Module, origin: dict[str, Key]) -> Key:

@@ -25,15 +25,13 @@ TARGET = re.compile(r"[A-Za-z_][\w.]*(:[A-Za-z_]\w*(\(\))?)?")
 # Where to listen, how often and for how long: that is Pergola's affair.
 WITH_VALUE = (
     *("--host", "--port", "--uds", "--fd", "-b", "--bind", "-w", "--workers", "--interface", "-p"),
-    *(
-        "--forwarded-allow-ips",
-        "--timeout-keep-alive",
-        "--env-file",
-        "--log-file",
-        "--access-logfile",
-    ),
+    *("--forwarded-allow-ips", "--timeout-keep-alive", "--timeout-graceful-shutdown"),
+    *("--env-file", "--log-file", "--access-logfile", "--reload-dir"),
 )
-ALONE = ("--reload", "--proxy-headers", "--no-proxy-headers", "--factory", "--preload")
+ALONE = (
+    *("--reload", "--proxy-headers", "--no-proxy-headers", "--factory", "--preload"),
+    *("--access-log", "--no-access-log"),
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,14 @@ def starts(repository: Repository, home: str) -> list[Start]:
     for directory in dict.fromkeys((home, "")):
         for read in (of_procfile, of_tables, of_render, of_compose, of_dockerfile):
             found += read(repository, directory)
-    return [Start(one.where, one.kind, RUNNER.sub("", one.command, count=1)) for one in found]
+    return [Start(one.where, one.kind, plain(one)) for one in found]
+
+
+def plain(start: Start) -> str:
+    """A command without what runs it; of several that lead to a server, the server's."""
+    last = RUNNER.sub("", re.split(r"&&|;|\n", start.command)[-1].strip(), count=1)
+    is_server = bool(Start(start.where, start.kind, last).server)
+    return last if is_server else RUNNER.sub("", start.command, count=1)
 
 
 def path_of(directory: str, name: str) -> str:
@@ -127,7 +132,7 @@ def of_compose(repository: Repository, directory: str) -> Iterator[Start]:
         for service in table(yaml_of(repository, path), "services").values():
             command = service.get("command") if isinstance(service, Mapping) else None
             start = Start(repository.where(path, "command:"), "web", spelled(command))
-            if Start("", "", RUNNER.sub("", start.command)).server:
+            if Start("", "", plain(start)).server:
                 yield start
 
 

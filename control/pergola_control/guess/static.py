@@ -20,7 +20,7 @@ def static(place: Place, modules: Sequence[Module], secrets: Sequence[str]) -> I
     if place.found.framework.startswith("Django"):
         yield from of_django(place, modules, secrets)
     else:
-        served = chain(assets.mounts(modules, place.home), assets.of_flask(repository, place.found))
+        served = chain(assets.mounts(modules, place.home), assets.of_flask(modules))
         yield from of_mounts(place, list(served), ends)
     for end in ends:
         if not any(end.directory == one.directory for one in ends if is_used(place, modules, one)):

@@ -13,17 +13,14 @@ from pergola_control.guess.modules import Module, packages_imported
 from pergola_control.guess.repository import Repository
 
 EXAMPLES = (
-    ".env.example",
-    ".env.sample",
-    ".env.template",
-    ".env.dist",
-    "env.example",
-    "example.env",
+    *(".env.example", ".env.sample", ".env.template", ".env.dist", "env.example", "example.env"),
+    ".env",  # in the repository it is an example too
 )
 NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 SECRET = re.compile(
     r"SECRET|PASSW(OR)?D|TOKEN|CREDENTIAL|PRIVATE|SALT|(^|_)(API_?)?KEYS?$|_PASS$", re.IGNORECASE
 )
+COMPUTED = "…"  # a default that is made from other variables
 # What stands in an example in place of a value.
 BLANK = re.compile(
     r"\s*(<.*>|\.\.\.|x{3,}|change[-_ ]?(me|this|it).*|your[-_ ].*)?\s*", re.IGNORECASE
@@ -133,7 +130,8 @@ def field(module: Module, line: ast.AnnAssign, name: str, prefix: str) -> Variab
     annotation = ast.unparse(line.annotation)
     secret = bool(SECRET.search(name)) or "Secret" in annotation
     where, name = f"{module.path}:{line.lineno}", (alias or prefix + name).upper()
-    return Variable(name, where, is_needed, secret, constant(value), annotation)
+    default = COMPUTED if isinstance(value, ast.JoinedStr | ast.BinOp) else constant(value)
+    return Variable(name, where, is_needed, secret, default, annotation)
 
 
 def prefix_of(one: ast.ClassDef) -> str | None:
@@ -172,23 +170,40 @@ def looked_up(module: Module) -> Iterator[Variable]:
     """What is read by name: os.environ["X"], os.getenv("X"), env("X"), config("X", default=…)."""
     set_here = {constant(one.slice) for one in stored(module.tree)}
     has_reader = bool(READERS & packages_imported(module.tree))
+    attempted = set(tried(module.tree))
     for node in ast.walk(module.tree):
-        if not isinstance(node, ast.expr):
-            continue
         name, is_needed, default = "", False, ""
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
-            name, is_needed = constant(node.slice), named(node.value) == "environ"
-            name = name if is_needed else ""
-        elif isinstance(node, ast.Call) and node.args:
-            kind = reader(node, has_reader)
-            values = [*node.args[1:], *(one.value for one in node.keywords if one.arg == "default")]
-            casts = [one for one in values if isinstance(one, ast.Name)]  # config("X", bool)
-            name = constant(node.args[0]) if kind else ""
-            is_needed = kind in ("env", "config") and len(casts) == len(values)
-            default = next(filter(None, map(constant, values)), "")
-        if name and NAME.fullmatch(name) and name not in set_here:
+            name = constant(node.slice) if named(node.value) == "environ" else ""
+            is_needed = node not in attempted
+        elif isinstance(node, ast.Call):
+            name, is_needed, default = called(node, has_reader)
+        if isinstance(node, ast.expr) and NAME.fullmatch(name) and name not in set_here:
             secret = bool(SECRET.search(name))
             yield Variable(name, f"{module.path}:{node.lineno}", is_needed, secret, default)
+
+
+def called(node: ast.Call, has_reader: bool) -> tuple[str, bool, str]:
+    """The variable that a call reads, whether it must be there, and its default; "" for none."""
+    given = {one.arg: one.value for one in node.keywords}
+    kind = reader(node, has_reader)
+    if kind == "url":  # dj_database_url.config()
+        return constant(given.get("env")) or "DATABASE_URL", False, constant(given.get("default"))
+    if not kind or not node.args:
+        return "", False, ""
+    casts = [one for one in node.args[1:] if isinstance(one, ast.Name)]  # config("X", bool)
+    has_default = "default" in given or len(casts) < len(node.args) - 1
+    values = [*node.args[1:], *filter(None, [given.get("default")])]
+    default = next(filter(None, map(constant, values)), "")
+    return constant(node.args[0]), kind != "get" and not has_default, default
+
+
+def tried(tree: ast.Module) -> Iterator[ast.AST]:
+    """What stands where an error is caught."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Try) and node.handlers:
+            for line in node.body:
+                yield from ast.walk(line)
 
 
 def stored(tree: ast.Module) -> Iterator[ast.Subscript]:
@@ -205,6 +220,8 @@ def reader(call: ast.Call, has_reader: bool) -> str:
         return "get"
     if isinstance(function, ast.Attribute):
         owner = named(function.value)
+        if owner == "dj_database_url" and function.attr == "config":
+            return "url"
         if owner == "environ" and function.attr == "get":
             return "get"
         if has_reader and READER.fullmatch(owner) and function.attr not in ("get", "read_env"):

@@ -1,6 +1,7 @@
 """All that can be said of a repository's application."""
 
-from collections.abc import Iterator, Sequence
+import ast
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pergola_control.guess import database, packages, places, routes, serving, static, variables
@@ -50,7 +51,7 @@ def guess(repository: Repository) -> Guess:
     ours = [module for module in modules if module.home == place.home]
     own = packages.packages(repository, place.home, place.lock)
     whole = Guess(main.framework, bool(database.driver_of(own)))
-    wanted = variables.variables(ours)
+    wanted = variables.variables(used(ours, main.module))
     known = variables.examples(repository, place.home)
     whole.environment = environment(own, wanted, known)
     whole.notes += [
@@ -63,6 +64,7 @@ def guess(repository: Repository) -> Guess:
             whole.seen.append(one)
         else:
             whole.notes.append(one)
+    whole.notes += database.beside_code(ours)
     others = list(dict.fromkeys(one.asgi for one in found if one.module != main.module))
     if others:
         whole.notes.append(f"other applications that it could be: {some(others)}")
@@ -72,6 +74,31 @@ def guess(repository: Repository) -> Guess:
 def homes(modules: Sequence[Module], found: Sequence[Found]) -> list[str]:
     """The projects that may be started, those with an application first."""
     return list(dict.fromkeys([*(one.module.home for one in found), *(m.home for m in modules)]))
+
+
+def used(modules: Sequence[Module], main: Module) -> list[Module]:
+    """The modules of the application's package, and what these import or name."""
+    names = {module.name: module for module in modules}
+    top = main.name.partition(".")[0]
+    found = {name for name in names if name.partition(".")[0] == top}
+    pending = list(found)
+    while pending:
+        more = named_in(names[pending.pop()], names) - found
+        found |= more
+        pending += more
+    return [module for module in modules if module.name in found]
+
+
+def named_in(module: Module, names: Mapping[str, Module]) -> set[str]:
+    """The other modules that one imports, or names as a text, as Django does."""
+    found = {f"{source}.{name}" for source, name in dict(routes.imported(module, {})).values()}
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            found |= {one.name for one in node.names}
+        elif text := variables.constant(node):
+            found |= {text, text.partition(":")[0]}
+    parents = {name.rpartition(".")[0] for name in found}
+    return (found | parents) & names.keys()
 
 
 def settings(
@@ -107,6 +134,8 @@ def migrations(
         return
     if release:
         yield Seen("app_migrate_command", release.command, release.where, "run at each release")
+    elif found and not found.command:
+        yield f"{found.where}: its script_location was not found: write app_migrate_command"
     elif found:
         command = place.command(found.command)
         yield Seen("app_migrate_command", command, found.where, "its migrations")
