@@ -476,6 +476,7 @@ OWN = """\
 app_name: own
 app_domain: own.example.org
 app_asgi: main:app
+app_environment_file: .env.production
 app_notify_urls: [https://chat.example.org/hook]
 app_environment: # of the servers
   LEVEL: info
@@ -492,6 +493,7 @@ def test_settings_of_ones_own_are_taken_but_none_of_the_servers(desk, tried, tmp
     (folder / "settings.yml").write_text(OWN)
     (folder / "vault.yml").write_text(desk.encrypted)
     (tmp_path / "own/hosts.yml").write_text("servers: {}\n")
+    (tmp_path / "own/.env.production").write_text("TITLE=Notes\n")
     tried(FLAT, f"--settings {tmp_path}/own/{named}")
     taken = yaml.safe_load((desk.clone / FILE).read_text())
     assert taken == {
@@ -499,6 +501,7 @@ def test_settings_of_ones_own_are_taken_but_none_of_the_servers(desk, tried, tmp
     }
     assert variables(desk)["app_domain"] == "own.localhost"
     assert len(variables(desk)["vault_key"]) > 40
+    assert (desk.clone / ".try/inventory/.env.production").read_text() == "TITLE=Notes\n"
     code, said = desk.type(SITE)
     assert code == 4, said
     assert desk.contacted()

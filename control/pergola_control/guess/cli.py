@@ -46,6 +46,7 @@ def prepare(repository: Repository, folder: Path, own: Path | None) -> None:
     if own:
         settings = trial.own_settings(own)
         file.unlink(missing_ok=True)
+        trial.bring_environment_file(settings, own, folder)
         print(f"The application's settings of {own}: {shown}")
     elif file.exists():
         settings = file.read_text(encoding="utf-8")

@@ -126,6 +126,18 @@ def own_settings(path: Path) -> str:
     return "---\n" + "".join(f"{part}\n" for part in taken)
 
 
+def bring_environment_file(text: str, own: Path, folder: Path) -> None:
+    """Put the file of variables that settings name beside the hosts of the try as well."""
+    found = re.search(r"^app_environment_file:\s*[\"']?([\w./-]+)", text, re.MULTILINE)
+    tops = [own, *own.resolve().parents][:4]  # an inventory, or a file in its group_vars/servers
+    there = [top / found[1] for top in tops if (top / found[1]).is_file()] if found else []
+    if found and there:
+        copy = folder / "inventory" / found[1]
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.touch(0o600)
+        copy.write_bytes(there[0].read_bytes())
+
+
 def files(path: Path) -> Iterator[Path]:
     """A file itself; of an inventory those of its group `servers`."""
     if path.is_file() and path.name != "hosts.yml":
