@@ -732,6 +732,12 @@ def test_a_command_behind_others_is_the_start(tmp_path):
     assert (found["app_static_url"], found["app_static_dir"]) == ("/static", "app/static")
 
 
+def test_what_is_made_already_is_preferred_to_what_makes_it(tmp_path):
+    making = "from fastapi import FastAPI\ndef create():\n    return FastAPI()\n"
+    files = {"main_dot_py": making, "shop_dot_py": "from main import create\napp = create()\n"}
+    assert settings_of(tmp_path, **files).settings["app_asgi"] == "shop:app"
+
+
 def test_only_what_the_application_uses_is_asked_for_variables(tmp_path):
     found = settings_of(
         tmp_path,

@@ -45,10 +45,9 @@ def prepare(repository: Repository, folder: Path, own: Path | None) -> None:
     vault: dict[str, str] = {}
     if own:
         settings = trial.own_settings(own)
-        file.unlink(missing_ok=True)
         trial.bring_environment_file(settings, own, folder)
         print(f"The application's settings of {own}: {shown}")
-    elif file.exists():
+    elif file.exists():  # somebody may have corrected it
         settings = file.read_text(encoding="utf-8")
         print(KEPT.format(file=shown))
     else:

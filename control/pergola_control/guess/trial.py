@@ -74,30 +74,30 @@ def refuse_other(folder: Path, source: str) -> None:
 def write(
     folder: Path, repository: Repository, settings: str, vault: Mapping[str, str], database: bool
 ) -> None:
-    """Write the inventory; a file of settings that is there already is somebody's by now."""
+    """Write the inventory."""
     folder.mkdir(mode=0o700, exist_ok=True)
     (folder / VARIABLES).mkdir(parents=True, exist_ok=True)
-    if not (folder / SETTINGS).exists():
-        (folder / SETTINGS).write_text(settings, encoding="utf-8")
+    (folder / SETTINGS).write_text(settings, encoding="utf-8")
     groups = "".join(GROUP.format(name, HOST) for name in ("app", *(["db"] if database else [])))
     (folder / "inventory/hosts.yml").write_text(HOSTS.format(groups=groups), encoding="utf-8")
     (folder / TRY).touch(0o600)
-    (folder / TRY).write_text(overriding(folder, repository, vault), encoding="utf-8")
+    (folder / TRY).write_text(overriding(folder, repository, settings, vault), encoding="utf-8")
     (folder / SOURCE).write_text(f"{repository.source}\n", encoding="utf-8")
 
 
-def overriding(folder: Path, repository: Repository, vault: Mapping[str, str]) -> str:
+def overriding(
+    folder: Path, repository: Repository, settings: str, vault: Mapping[str, str]
+) -> str:
     """What is different on a test host, with a value for each name of the vault."""
-    text = (folder / SETTINGS).read_text(encoding="utf-8")
     before = yaml.safe_load((folder / TRY).read_text(encoding="utf-8")) or {}
-    name = name_in(text)
+    name = name_in(settings)
     values: dict[str, object] = {
         "app_domain": f"{name}.localhost",
         "app_source": repository.source,
         "app_version": repository.version,
         **FIXED,
     }
-    for key in sorted(set(VAULTED.findall(text))):
+    for key in sorted(set(VAULTED.findall(settings))):
         # The same as before: what is encrypted with it is in the database.
         values[key] = before.get(key) or vault.get(key) or secrets.token_urlsafe(32)
     return HEAD + "".join(one(key, value) for key, value in values.items())
