@@ -37,7 +37,8 @@ def server(place: Place, packages: Packages, starts: Sequence[Start]) -> Iterato
     start = next((one for one in starts if same(one, found)), None)
     if found.framework == "aiohttp":
         path = relative(found.module.path, place.base)
-        yield from command(f"python {path}", found.where, "aiohttp, which serves by itself")
+        serves = f"PORT=$PORT python {path}"  # it reads the variable itself
+        yield from command(serves, found.where, "aiohttp, which serves by itself")
     elif start and start.server == "gunicorn":
         yield from command(gunicorn(start.kept, place), start.where, "the start command")
     elif not found.is_asgi:

@@ -93,7 +93,7 @@ SERVERS = (
         {
             "app_asgi": "web:app",
             "app_server": "command",
-            "app_server_command": "python web.py",
+            "app_server_command": "PORT=$PORT python web.py",
         },
     ),
     Shape(
