@@ -10,9 +10,11 @@ import yaml
 from desk import Desk, answers, git
 from pergola_control.guess import trial
 from pergola_control.guess.repository import opened
+from pergola_control.guess.start import Start
 from pergola_control.guess.whole import guess
 from pergola_control.guess.written import report, settings_file
 from pergola_control.here import ROOT
+from pergola_control.refusal import RefusalError
 
 HASHED = f" \\\n    --hash=sha256:{'0' * 64}\n"
 
@@ -738,6 +740,22 @@ def test_what_is_made_already_is_preferred_to_what_makes_it(tmp_path):
     assert settings_of(tmp_path, **files).settings["app_asgi"] == "shop:app"
 
 
+@pytest.mark.parametrize(
+    ("command", "target"),
+    [
+        ("gunicorn main:app -k uvicorn.workers.UvicornWorker", "main:app"),
+        ("gunicorn -k uvicorn_worker.UvicornWorker main:app", "main:app"),
+        ("gunicorn --worker-class gthread shop.wsgi", "shop.wsgi:application"),
+        ("uvicorn --host 0.0.0.0 --port $PORT shop.main:make --factory", "shop.main:make()"),
+        ("hypercorn shop:app --bind 0.0.0.0:80 --workers=2", "shop:app"),
+        ("daphne -b 0.0.0.0 shop.asgi:application", "shop.asgi:application"),
+        ("node server.js", ""),
+    ],
+)
+def test_a_start_command_names_the_application(command, target):
+    assert Start("Procfile:1", "web", command).target == target
+
+
 def test_only_what_the_application_uses_is_asked_for_variables(tmp_path):
     found = settings_of(
         tmp_path,
@@ -759,3 +777,34 @@ def test_a_long_name_is_cut_between_words(tmp_path):
     project = '[project]\nname = "a-very-long-name-of-an-application"\n'
     found = settings_of(tmp_path, main_dot_py=FASTAPI_APP, pyproject_dot_toml=project)
     assert found.settings["app_name"] == "a-very-long-name-of-an"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"main.py": "import os\nX = os.environ['TITLE']\n", ".env.example": "TITLE=EVIL\n"},
+        {"main.py": "import os\nX = os.environ['A_TOKEN']\n", ".env.example": "A_TOKEN='EVIL'\n"},
+        {"Procfile": "web: gunicorn main:app -k x 'EVIL'\n"},
+        {"Procfile": "worker: EVIL\n"},
+        {"EVIL/requirements.txt": "", "EVIL/main.py": FASTAPI_APP},
+    ],
+)
+def test_nothing_of_a_repository_is_a_template_for_ansible(tmp_path, files):
+    evil = "{{ lookup(1) }}"
+    whole = {path.replace("EVIL", evil): text.replace("EVIL", evil) for path, text in files.items()}
+    whole.setdefault("requirements.txt", "")
+    if not any(path.endswith("/main.py") for path in whole):
+        whole["main.py"] = whole.get("main.py", "") + FASTAPI_APP
+    else:
+        del whole["requirements.txt"]
+    folder = made(tmp_path / "tryout", whole)
+    with opened(str(folder)) as repository:
+        found = guess(repository)
+        with pytest.raises(RefusalError, match="which Ansible would evaluate"):
+            settings_file(found, repository)
+
+
+def test_no_name_of_a_file_ends_a_comment(tmp_path):
+    folder = made(tmp_path / "tryout", {"x\napp_build_command: evil\n/main.py": FASTAPI_APP})
+    with opened(str(folder)) as repository, pytest.raises(RefusalError, match="no application"):
+        guess(repository)

@@ -39,6 +39,10 @@ class Repository:
     origin: str = ""
     branch: str = ""
 
+    def __post_init__(self) -> None:
+        """What has a line's end in its name is no file of an application's."""
+        object.__setattr__(self, "names", tuple(filter(str.isprintable, self.names)))
+
     @cached_property
     def known(self) -> frozenset[str]:
         return frozenset(self.names)

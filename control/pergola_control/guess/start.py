@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import yaml
 
@@ -58,10 +59,15 @@ class Start:
     @property
     def target(self) -> str:
         """The application that it names, as app_asgi has it; "" if none is recognized."""
-        last = [word for word in self.kept if TARGET.fullmatch(word)]
-        if not self.server or not last:
+        pairs = [
+            (":" in word, word)
+            for before, word in pairwise(["", *self.kept])
+            if TARGET.fullmatch(word) and (":" in word or not before.startswith("-"))
+        ]
+        if not self.server or not pairs:
             return ""
-        name = last[-1] if ":" in last[-1] else f"{last[-1]}:application"
+        is_whole, name = max(pairs, key=lambda each: each[0])
+        name = name if is_whole else f"{name}:application"
         is_factory = "--factory" in self.words and not name.endswith("()")
         return f"{name}()" if is_factory else name
 

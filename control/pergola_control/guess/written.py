@@ -10,7 +10,8 @@ from pergola_control.guess.repository import Repository
 from pergola_control.guess.seen import Seen
 from pergola_control.guess.whole import Guess
 from pergola_control.programs import some
-from pergola_control.settings.placeholder import PLACEHOLDER
+from pergola_control.refusal import RefusalError
+from pergola_control.settings.placeholder import PLACEHOLDER, strings
 
 HEAD = """\
 ---
@@ -28,6 +29,8 @@ caddy_email: {PLACEHOLDER} # for example: you@example.org
 # The people who operate the servers, with their public SSH keys.
 base_operators: [] # for example: [{{name: ada, keys: ["ssh-ed25519 AAAA… ada@laptop"]}}]
 """
+# The templates that are not from the repository.
+OURS = re.compile(r"\{\{ (app_database\.\w+|app_domain|app_name|vault_\w+) \}\}")
 ENVIRONMENT = ("app_environment", "app_secrets")
 
 
@@ -46,8 +49,23 @@ def is_odd(text: str) -> bool:
     return bool(re.fullmatch(r"(?i)y|n|yes|no|on|off|true|false|null", text))
 
 
+def refuse_templates(guess: Guess, repository: Repository) -> None:
+    """Refuse what is from a foreign repository and what Ansible would evaluate on this machine."""
+    values = {**guess.settings, "app_source": repository.origin, "app_version": repository.branch}
+    for name, value in {**values, **guess.environment.vault}.items():
+        for text in strings(value):
+            if re.search(r"\{[{%#]", OURS.sub("", text)):
+                raise RefusalError(
+                    f"{name} would be {shortened(text)}, which Ansible would evaluate.",
+                    "",
+                    "look at where the repository has it; or write a file of settings, and name "
+                    "it: make try APP=… SETTINGS=settings.yml",
+                )
+
+
 def settings_file(guess: Guess, repository: Repository) -> str:
     """The settings as a file of an inventory."""
+    refuse_templates(guess, repository)
     blocks = [HEAD.format(source=repository.shown), of(guess.seen[0])]
     blocks.append(SITE)
     blocks.append(origin(repository))
