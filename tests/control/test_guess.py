@@ -595,7 +595,7 @@ def test_of_several_the_one_that_is_started_elsewhere_is_meant(tmp_path):
         ('os.environ["DB_HOST"]', "DB_HOST", "{{ app_database.host }}"),
         ('os.environ["POSTGRES_SERVER"]', "POSTGRES_SERVER", "{{ app_database.host }}"),
         ('os.environ["POSTGRES_DB"]', "POSTGRES_DB", "{{ app_database.name }}"),
-        ('os.getenv("DB_USER", "x")', "DB_USER", "{{ app_database.user }}"),
+        ('os.environ["DB_USER"]', "DB_USER", "{{ app_database.user }}"),
         ('os.environ["DB_PASSWORD"]', "DB_PASSWORD", "-"),
         ('os.getenv("ASYNC_DATABASE_URL")', "ASYNC_DATABASE_URL", "{{ app_database.url }}"),
         ('os.environ["POSTGRES_DSN"]', "POSTGRES_DSN", "{{ app_database.url }}"),
@@ -718,6 +718,25 @@ def test_an_application_inside_another_answers_below_its_path(tmp_path):
     assert settings_of(tmp_path, main_dot_py=text).settings["app_health_path"] == "/v2/healthz"
 
 
+def test_the_path_of_a_controller_is_before_those_of_its_routes(tmp_path):
+    text = (
+        "from litestar import Controller, Litestar, get\nPLACE = '/here'\n"
+        "class Items(Controller):\n    path = '/items'\n    @get()\n    async def all(self): ...\n"
+        "class Health(Controller):\n    path = PLACE\n    @get('/health')\n"
+        "    async def is_well(self): ...\napp = Litestar([Items, Health])\n"
+    )
+    assert settings_of(tmp_path, main_dot_py=text).settings["app_health_path"] == "/here/health"
+
+
+def test_a_route_of_a_router_itself_has_no_slash_behind_it(tmp_path):
+    text = (
+        "from fastapi import APIRouter, FastAPI\napp = FastAPI()\n"
+        "router = APIRouter(prefix='/health')\n@router.get('')\ndef health(): ...\n"
+        "app.include_router(router)\n"
+    )
+    assert settings_of(tmp_path, main_dot_py=text).settings["app_health_path"] == "/health"
+
+
 def test_a_command_behind_others_is_the_start(tmp_path):
     files = {
         "Procfile": "web: flask db upgrade; exec gunicorn shop:app --workers 4\n",
@@ -761,7 +780,7 @@ def test_only_what_the_application_uses_is_asked_for_variables(tmp_path):
         tmp_path,
         main_dot_py=f"import config\n{FASTAPI_APP}",
         config_dot_py='import os\nX = os.environ["NEEDED"]\ntry:\n    os.environ["OR_NOT"]\n'
-        "except KeyError:\n    pass\n",
+        "except KeyError:\n    pass\nif 'CDN' in os.environ:\n    X = os.environ['CDN']\n",
         tools__release_dot_py='import os\nX = os.environ["OF_A_TOOL"]\n',
     )
     assert found.settings["app_environment"] == {"NEEDED": "CHANGE-ME"}

@@ -83,7 +83,8 @@ def connection(
             elif found := re.match(r"(sqlite[+\w]*):", example or one.default):
                 yield one, f"{found[1]}:////var/lib/{{{{ app_name }}}}/database.sqlite3"
         elif driver and (matched := PART.fullmatch(name)):
-            if part := next((key for key, ends in PARTS.items() if matched[3] in ends), ""):
+            part = next((key for key, ends in PARTS.items() if matched[3] in ends), "")
+            if part and (in_parts or one.is_needed):
                 yield one, f"{{{{ app_database.{part} }}}}"
             elif matched[3] in PASSWORDS and one.is_needed:
                 yield one, NO_PASSWORD

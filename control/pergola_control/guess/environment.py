@@ -11,7 +11,10 @@ from pergola_control.guess.variables import Variable, value_of
 from pergola_control.settings.placeholder import PLACEHOLDER
 
 # What is the site's own name.
-DOMAIN = re.compile(r"(\w+_)?(ALLOWED_HOSTS?|DOMAIN|HOSTNAME|SERVER_NAME|VIRTUAL_HOST)")
+DOMAIN = re.compile(
+    r"((APP|DJANGO|PUBLIC|SERVER|SITE|WEB)_)?"
+    r"(ALLOWED_HOSTS?|DOMAIN|HOSTNAME|SERVER_NAME|VIRTUAL_HOST)"
+)
 # What signs sessions: without it the value is a known one, or another in each process.
 SIGNS = re.compile(r"((APP|AUTH|DJANGO|FLASK|JWT|SESSION)_)?SECRET(_KEY)?")
 

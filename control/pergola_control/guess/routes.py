@@ -35,7 +35,7 @@ def paths(modules: Sequence[Module]) -> list[Path]:
     included = dict(item for module in modules for item in inclusions(module, by_name, texts))
     found = []
     for module in modules:
-        for owner, path, line in written(module):
+        for owner, path, line in written(module, texts):
             if "{" in path or "<" in path:
                 continue
             whole = prefix_of((module.name, owner), prefixes, included) + path
@@ -54,15 +54,17 @@ def health_path(found: Sequence[Path]) -> Path | None:
     return min(ranked, key=lambda each: each[:3])[3] if ranked else None
 
 
-def written(module: Module) -> Iterator[tuple[str, str, int]]:
+def written(module: Module, known: dict[str, str]) -> Iterator[tuple[str, str, int]]:
     """(the router or application, the path, the line) of each route."""
+    above = dict(in_classes(module, known))
     in_django = posixpath.basename(module.path) == "urls.py"
     for node in ast.walk(module.tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             for one in node.decorator_list:
-                text = route_of(one)
-                if isinstance(one, ast.Call) and text is not None:
+                prefix, text = above.get(node, ""), route_of(one, known)
+                if isinstance(one, ast.Call) and prefix is not None and text is not None:
                     owner = named(one.func.value) if isinstance(one.func, ast.Attribute) else ""
+                    text = f"{prefix}/{text}".rstrip("/") if prefix else text
                     yield owner, text, one.lineno
         elif isinstance(node, ast.Call) and named(node) in CALLS and node.args:
             is_include = len(node.args) > 1 and named(node.args[1]) == "include"
@@ -72,7 +74,16 @@ def written(module: Module) -> Iterator[tuple[str, str, int]]:
                 yield "", text, node.lineno
 
 
-def route_of(call: ast.expr) -> str | None:
+def in_classes(module: Module, known: dict[str, str]) -> Iterator[tuple[ast.AST, str | None]]:
+    """The functions of Litestar's controllers, with the path of each class; None: not known."""
+    for one in ast.walk(module.tree):
+        for line in one.body if isinstance(one, ast.ClassDef) else ():
+            if isinstance(line, ast.Assign) and named(line.targets[0]) == "path":
+                path = constant(line.value) or known.get(named(line.value))
+                yield from ((function, path) for function in ast.walk(one))
+
+
+def route_of(call: ast.expr, known: dict[str, str]) -> str | None:
     """The path of a decorator, None if that is not known; / without one, as Litestar's may be."""
     if not isinstance(call, ast.Call) or named(call) not in DECORATORS:
         return None
@@ -80,7 +91,7 @@ def route_of(call: ast.expr) -> str | None:
     path = call.args[0] if call.args else given.get("path")
     if path is None:
         return "/"
-    return constant(path) if isinstance(path, ast.Constant) else None
+    return constant(path) if isinstance(path, ast.Constant) else known.get(named(path))
 
 
 def own_prefixes(module: Module) -> Iterator[tuple[Key, str]]:

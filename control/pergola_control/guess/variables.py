@@ -199,10 +199,11 @@ def called(node: ast.Call, has_reader: bool) -> tuple[str, bool, str]:
 
 
 def tried(tree: ast.Module) -> Iterator[ast.AST]:
-    """What stands where an error is caught."""
+    """What stands where an error is caught, or behind a look at the environment."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Try) and node.handlers:
-            for line in node.body:
+        is_caught = isinstance(node, ast.Try) and bool(node.handlers)
+        if is_caught or (isinstance(node, ast.If) and "environ" in ast.unparse(node.test)):
+            for line in getattr(node, "body", []):
                 yield from ast.walk(line)
 
 

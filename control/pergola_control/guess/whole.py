@@ -64,7 +64,8 @@ def guess(repository: Repository) -> Guess:
             whole.seen.append(one)
         else:
             whole.notes.append(one)
-    whole.notes += database.beside_code(ours)
+    if not any("app_database" in value for value in whole.environment.plain.values()):
+        whole.notes += database.beside_code(ours)
     others = list(dict.fromkeys(one.asgi for one in found if one.module != main.module))
     if others:
         whole.notes.append(f"other applications that it could be: {some(others)}")
