@@ -25,6 +25,7 @@ LOGS = Path("/var/log/caddy")
 PROGRAM = Path(__file__).resolve().parents[1] / "bin/pergola"
 Colour = Literal["blue", "green"]
 PAGES = ("maintenance.htmx.html", "maintenance.html")
+SERVICES = ("valkey",)  # their names; see app/services.py
 # Caddy shows it while it is there: from the first settings to the first release that is live.
 NOTHING = "nothing.html"
 TEMPLATE = """<!doctype html>
@@ -136,10 +137,14 @@ class App:
         return f"{self.name}@{self.colour}.service"
 
     def units(self) -> list[str]:
-        """What runs of it now: the live slot and its socket, processes, timers, schedules."""
+        """What runs of it now: the live slot and its socket, processes, timers, schedules.
+
+        Not its services, such as Valkey: what these have in memory would be lost with a stop.
+        """
         names = listed(f"{self.name}@*", f"{self.name}.*")
         # That timer takes a page away that somebody else has put there.
-        return [name for name in names if ".maintenance-ends." not in name]
+        beside = (".maintenance-ends.", *(f"{self.name}@{one}." for one in SERVICES))
+        return [name for name in names if not any(part in name for part in beside)]
 
     def ready(self) -> None:
         """Wait until the live slot passes its gate; PergolaError when it does not."""
