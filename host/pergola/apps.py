@@ -143,8 +143,8 @@ class App:
         """
         names = listed(f"{self.name}@*", f"{self.name}.*")
         # That timer takes a page away that somebody else has put there.
-        beside = (".maintenance-ends.", *(f"{self.name}@{one}." for one in SERVICES))
-        return [name for name in names if not any(part in name for part in beside)]
+        beside = {service_unit(self.name, one) for one in SERVICES}
+        return [name for name in names if ".maintenance-ends." not in name and name not in beside]
 
     def ready(self) -> None:
         """Wait until the live slot passes its gate; PergolaError when it does not."""
@@ -196,6 +196,15 @@ class App:
 
     def go_on(self) -> None:
         attempt(*self.program, "pause", "off")
+
+
+def service_unit(app: str, name: str) -> str:
+    """The unit of one of its services.
+
+    Files `<app>.*` are a release's, which removes those that it does not know; this looks like a
+    slot's, of which none is called so.
+    """
+    return f"{app}@{name}.service"
 
 
 def every() -> list[App]:

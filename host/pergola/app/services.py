@@ -4,8 +4,8 @@
 /srv/<app>/services/valkey                what it keeps, if it is to
 /etc/systemd/system/<app>@valkey.service  its unit
 
-The owners and modes are in tmpfiles' file of the application. A unit called <app>.valkey.service
-would be a release's to remove, or a schedule's. No deploy restarts one unless its settings change.
+The owners and modes are in tmpfiles' file of the application. No deploy restarts one unless its
+settings change.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pergola import apps
+from pergola.apps import service_unit
 from pergola.errors import PergolaError
 from pergola.system import UNITS, disable, enable, is_active, journal, systemctl, write
 
@@ -96,10 +97,6 @@ WantedBy=multi-user.target
 """
 
 
-def unit_of(app: str, name: str) -> str:
-    return f"{app}@{name}.service"
-
-
 def account_of(app: str) -> str:
     """Who runs them: a name of 31 letters at most, and an application's may have 25."""
     return f"{app}-store"
@@ -133,9 +130,9 @@ def text_of(app: str, service: Service) -> str:
 
 def differ(app: str, services: Iterable[Service]) -> Iterator[tuple[str, str]]:
     """The units that are not as wanted: each with its text; empty: it is not wanted any more."""
-    wanted = {unit_of(app, one.name): text_of(app, one) for one in services}
+    wanted = {service_unit(app, one.name): text_of(app, one) for one in services}
     for name in apps.SERVICES:
-        unit = unit_of(app, name)
+        unit = service_unit(app, name)
         path = UNITS / unit
         there = path.read_text() if path.exists() else ""
         if there != wanted.get(unit, ""):
@@ -170,7 +167,7 @@ def apply(app: str, services: Iterable[Service]) -> list[str]:
     if changed:
         systemctl("daemon-reload")
     for service in services:
-        unit = unit_of(app, service.name)
+        unit = service_unit(app, service.name)
         if unit in dict(changed) or not is_active(unit):
             enable(unit)
             restart(unit)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from pergola import apps
-from pergola.app.services import unit_of
+from pergola.apps import service_unit
 from pergola.people import size
 from pergola.status.config import Site
 from pergola.status.look import OK, UNKNOWN, Finding, Look
@@ -67,7 +67,7 @@ def full(look: Look) -> Iterator[Finding]:
         name = f"{one.name} {one.app}"
         if one.error or not one.most_bytes:
             why = one.error or "it has no limit of memory"
-            yield Finding(name, UNKNOWN, f"{why}; see unit {unit_of(one.app, one.name)}")
+            yield Finding(name, UNKNOWN, f"{why}; see unit {service_unit(one.app, one.name)}")
             continue
         percent = 100 * one.used_bytes / one.most_bytes
         says = f"{size(one.used_bytes)} of {size(one.most_bytes)} in use"
