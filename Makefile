@@ -3,7 +3,7 @@ SHELL := /bin/sh
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup inventory demo demo-down test test-ci test-all lint unit bench lock
+.PHONY: help setup inventory demo demo-down try try-down test test-ci test-all lint unit bench lock
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z%-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -23,6 +23,13 @@ demo: ## Build a whole server on this machine and open it
 
 demo-down: ## Remove it
 	@scripts/demo.sh down
+
+try: ## An application of yours on such a server: make try APP=../my-app
+	@scripts/setup.sh demo
+	@scripts/try.sh up "$(APP)" "$(SETTINGS)"
+
+try-down: ## Remove it
+	@scripts/try.sh down
 
 test: ## What most changes need: a server from nothing, unit tests, lint
 	@scripts/setup.sh test

@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-PROGRAMS = ("inventory", "people", "plan", "source")
+PROGRAMS = ("guess", "inventory", "people", "plan", "source")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -25,6 +25,7 @@ LOGS = Path("/var/log/caddy")
 PROGRAM = Path(__file__).resolve().parents[1] / "bin/pergola"
 Colour = Literal["blue", "green"]
 PAGES = ("maintenance.htmx.html", "maintenance.html")
+SERVICES = ("valkey",)  # their names; see app/services.py
 # Caddy shows it while it is there: from the first settings to the first release that is live.
 NOTHING = "nothing.html"
 TEMPLATE = """<!doctype html>
@@ -136,10 +137,14 @@ class App:
         return f"{self.name}@{self.colour}.service"
 
     def units(self) -> list[str]:
-        """What runs of it now: the live slot and its socket, processes, timers, schedules."""
+        """What runs of it now: the live slot and its socket, processes, timers, schedules.
+
+        Not its services, such as Valkey: what these have in memory would be lost with a stop.
+        """
         names = listed(f"{self.name}@*", f"{self.name}.*")
         # That timer takes a page away that somebody else has put there.
-        return [name for name in names if ".maintenance-ends." not in name]
+        beside = {service_unit(self.name, one) for one in SERVICES}
+        return [name for name in names if ".maintenance-ends." not in name and name not in beside]
 
     def ready(self) -> None:
         """Wait until the live slot passes its gate; PergolaError when it does not."""
@@ -191,6 +196,15 @@ class App:
 
     def go_on(self) -> None:
         attempt(*self.program, "pause", "off")
+
+
+def service_unit(app: str, name: str) -> str:
+    """The unit of one of its services.
+
+    Files `<app>.*` are a release's, which removes those that it does not know; this looks like a
+    slot's, of which none is called so.
+    """
+    return f"{app}@{name}.service"
 
 
 def every() -> list[App]:

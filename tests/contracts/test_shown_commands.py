@@ -39,6 +39,14 @@ def second_application():
     return {name: text.replace("git@github.com:you/wiki.git", "~/app") for name, text in found}
 
 
+def role_of_ones_own():
+    """The files that the page shows for it, each by its name in the first line."""
+    page = (ROOT / "docs/your-application.md").read_text()
+    section = page.partition("## A role of your own\n")[2].partition("\n## ")[0]
+    found = re.findall(r"^    # file: (\S+)\n((?:(?:    .*)?\n)+)", section, re.MULTILINE)
+    return {name: re.sub("^    ", "", text, flags=re.MULTILINE) for name, text in found}
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
     made = Desk(Path(tmp_path_factory.mktemp("desk")))
@@ -46,6 +54,11 @@ def desk(tmp_path_factory):
     for name, text in second_application().items():
         (made.top / name).parent.mkdir(parents=True, exist_ok=True)
         (made.top / name).write_text(text)
+    (made.top / "pergola").symlink_to(made.clone)
+    for name, text in role_of_ones_own().items():
+        path = made.top / "ours" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
     return made
 
 
@@ -61,6 +74,23 @@ def test_a_command_that_is_shown_goes_as_far_as_the_server(desk, command):
     assert "No answer from" in said
     assert desk.contacted()
     assert desk.files() == before
+
+
+def test_a_playbook_with_a_role_of_ones_own_has_it_between_pergolas(desk):
+    assert set(role_of_ones_own()) == {"memcached.yml", "roles/memcached/tasks/main.yml"}
+    command = "ansible-playbook ../ours/memcached.yml -i inventory/prod"
+    assert command in [param.values[0] for param in shown()]
+    code, said = desk.type(f"{command} --syntax-check")
+    assert code == 0, said
+    code, said = desk.type(f"{command} --list-tasks")
+    assert code == 0, said
+    plays = [line.partition(": ")[2] for line in said.splitlines() if line.startswith("  play #")]
+    assert [play.partition("\t")[0] for play in plays] == [
+        "Provision the servers",
+        "Install Memcached",
+        "Deploy the application",
+    ], said
+    assert "memcached : Install Memcached" in said
 
 
 def test_the_inventory_of_a_second_application_has_ten_lines_of_its_own_settings():

@@ -18,6 +18,7 @@ ROOMS = [
         "plan",
         "settings",
         "command",
+        "guess",
         "inventory",
         "backups",
         "output",
@@ -26,9 +27,10 @@ ROOMS = [
     ),
 ]
 # What requirements.txt pins.
-PINNED = {"ansible", "packaging", "typer", "yaml"}
-# Of the servers' package what knows nothing of a server: people's moments are read by one reader.
-SHARED = {"pergola.errors", "pergola.people"}
+PINNED = {"ansible", "dotenv", "packaging", "typer", "yaml"}
+# Of the servers' package what knows nothing of a server: people's moments are read by one reader,
+# and so are applications' modules.
+SHARED = {"pergola.errors", "pergola.frameworks", "pergola.people"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Ansible's plugins, each a door to a room; the host's package is not of this house.
 DOORS = [

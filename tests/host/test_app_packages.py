@@ -92,3 +92,15 @@ def test_the_command_line_answers_before_an_application_is_there(system, monkeyp
     monkeypatch.setattr(sys, "stdin", io.StringIO('{"asked": ["ffmpeg"]}'))
     assert cli.main() == 0
     assert json.loads(capsys.readouterr().out)["install"] == ["ffmpeg"]
+
+
+def test_what_a_service_needs_is_the_first_that_the_system_knows_or_it_is_refused(system):
+    wanted = Wanted(required={"valkey-tools | redis-tools": "app_services: valkey"})
+    (said,) = look(wanted).wrong
+    assert said == "app_services: valkey: this system has no package valkey-tools or redis-tools"
+    system.known.add("redis-tools")
+    assert look(wanted).notes == ["redis-tools (app_services: valkey)"]
+    system.installed.add("redis-tools")
+    assert look(wanted).install == []
+    system.known.add("valkey-tools")
+    assert look(wanted).install == ["valkey-tools"]

@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "host/pergola"
 # From the ground up; what stands in one line does not know each other, but in this order.
 FLOORS = [
-    ["errors"],
+    ["errors", "frameworks"],
     ["people", "connection"],
     ["system"],
     ["documents", "apprise", "apt"],

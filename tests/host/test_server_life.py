@@ -390,6 +390,7 @@ ALLOWED = {
     "/usr/local/share/ca-certificates/",  # the name of the user's own file
     "/etc/apt/sources.list.d/ubuntu.sources",  # one word of it
     "/etc/caddy/adopted.caddy",
+    "/etc/caddy/paths/",  # the name of a domain that is a site's here
     "/usr/sbin/ufw",  # looked for
     "/etc/pgbackrest/conf.d/",  # the name of the stanza
     "/etc/systemd/system/prometheus-",  # a drop-in of our name

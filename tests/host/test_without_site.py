@@ -102,7 +102,7 @@ def test_it_has_no_page_and_nothing_to_pause(worker):
 def test_it_gets_neither_a_server_nor_what_that_is_told(monkeypatch, tmp_path):
     found = Manifest(web=False, processes=[Process("worker")])
     assert servers.environment(found, tmp_path) == {}
-    assert "PERGOLA_DOMAIN" in servers.environment(replace(found, web=True), tmp_path)
+    assert "PERGOLA_HEALTH_PATH" in servers.environment(replace(found, web=True), tmp_path)
     one = packages.Packages.__new__(packages.Packages)
     one.web, one.server = False, "uvicorn"
     one.install_server()  # or it would ask for its virtual environment
@@ -135,7 +135,7 @@ def test_the_monitoring_looks_at_its_processes_only(monkeypatch):
     host.seen["vital"] = {}
     host.look()
     names = [name for name in host.known.reported if "notes" in name]
-    assert sorted(names) == ["drain notes", "release notes"]
+    assert sorted(names) == ["drain notes", "migrate_after notes", "release notes"]
     assert host.state("release notes") == "ok"
 
 

@@ -428,6 +428,7 @@ def test_the_monitoring_looks_at_a_site_as_its_deploys_say():
         "log": "/var/log/caddy/notes.log",
         "addresses": ["web1"],
         "files": ["/var/lib/notes", "/srv/notes/shared", "/var/lib/more"],
+        "services": [],
     }
     assert watched["urls"] == ["https://a"]
     assert host("__monitoring_config")["urls"] == []

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pergola import apps
-from pergola.app import directories, postgresql
+from pergola.app import directories, postgresql, services
 from pergola.app.order import Order
 from pergola.database import server as servers
 from pergola.database.restart import Restarted
@@ -37,7 +37,8 @@ class Applied:
     """The result: what was made, in words; PostgreSQL's restart; what Caddy needed.
 
     `files`: how many are in no backup, below `places`; `left`: directories with files that the
-    application does not name any more.
+    application does not name any more; `left_by_services`: those in which none of its services
+    keeps anything any more.
     """
 
     changed: bool
@@ -47,6 +48,7 @@ class Applied:
     files: Files = field(default_factory=Files)
     places: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    left_by_services: list[str] = field(default_factory=list)
 
 
 def apply(order: Order, kept: Path | None = None) -> Applied:
@@ -61,6 +63,7 @@ def apply(order: Order, kept: Path | None = None) -> Applied:
                 server = servers.noted()
                 more, restarted = postgresql.apply(order, server, postgresql.of_server(server))
                 made += more
+            made += services.apply(order.app, order.services)
             postgresql.note(order)
         except PergolaError:
             # Nobody's next reload must put a site into force that this run did not get to.
@@ -72,7 +75,9 @@ def apply(order: Order, kept: Path | None = None) -> Applied:
         web = load.load(kept, for_site=True)
     changed = bool(made or restarted or web)
     places, left = in_no_backup(order.app, order.files), directories.left(home, order.shared)
-    return Applied(changed, made, restarted, web, counted(map(Path, places)), places, left)
+    left_by_services = services.left(order.app, order.services)
+    files = counted(map(Path, places))
+    return Applied(changed, made, restarted, web, files, places, left, left_by_services)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pergola import apps, apt
-from pergola.app import directories, postgresql
+from pergola.app import directories, postgresql, services
 from pergola.app import packages as needed
 from pergola.app.order import Order
 from pergola.database import server as servers
@@ -27,7 +27,8 @@ class Look:
 
     `wrong`: why it cannot be, a sentence each. `install`: packages. `packages`: those that its code
     needs, with the reason. `restart`: what PostgreSQL restarts for. `makes`: what is missing of
-    databases, in words. `provisioned`: by this Pergola, or a newer one that reads the same.
+    databases and services, in words. `provisioned`: by this Pergola, or a newer one that reads the
+    same.
     """
 
     site: Site
@@ -44,10 +45,19 @@ def look(order: Order) -> Look:
     system = needed.look(order.system)
     packages = [*apt.missing(order.packages), *system.install]
     in_the_way = directories.wrong(apps.HOMES / order.app, order.shared)
-    wrong = [*alike_names(order), *in_the_way, *system.wrong]
+    not_served = services.wrong(order.app, order.services)
+    wrong = [*alike_names(order), *in_the_way, *system.wrong, *not_served]
+    makes = services.makes(order.app, order.services)
     provisioned = bool(found.version) and PROVISIONED.exists()
     if not order.has_database:
-        return Look(found, provisioned, wrong=wrong, install=packages, packages=system.notes)
+        return Look(
+            found,
+            provisioned,
+            wrong=wrong,
+            install=packages,
+            makes=makes,
+            packages=system.notes,
+        )
     server = servers.NOTED.read(servers.FILE)
     if server is None or not server.least:
         return Look(found, provisioned=False, wrong=wrong, install=packages, packages=system.notes)
@@ -62,7 +72,7 @@ def look(order: Order) -> Look:
         wrong=wrong,
         install=[*packages, *postgresql.packages(order, server)],
         restart={} if wrong else restarts(order, server, cluster),
-        makes=[] if wrong else postgresql.makes(order, server, cluster),
+        makes=[] if wrong else [*postgresql.makes(order, server, cluster), *makes],
         packages=system.notes,
     )
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from pergola.app.directories import Directory
 from pergola.app.packages import Wanted
+from pergola.app.services import Service
 from pergola.database import extensions
 from pergola.database.databases import Database
 from pergola.database.needs import Need
@@ -21,7 +22,8 @@ class Order:
     `packages`: what it needs of the distribution's beside those of its extensions. `system`: what
     its code needs of them. `files`: the directories in which it keeps files. `shared`: those that
     stay from release to release. `takes_over`: somebody said yes to an application of another
-    inventory. `tcp`: PostgreSQL lets it in by 127.0.0.1, too.
+    inventory. `tcp`: PostgreSQL lets it in by 127.0.0.1, too. `services`: what it has beside
+    its database.
     """
 
     app: str
@@ -40,6 +42,7 @@ class Order:
     files: list[str] = field(default_factory=list)
     shared: list[Directory] = field(default_factory=list)
     takes_over: bool = False
+    services: list[Service] = field(default_factory=list)
 
     @property
     def extensions(self) -> list[str]:

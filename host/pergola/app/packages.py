@@ -15,13 +15,15 @@ class Wanted:
     """`asked`: app_system_packages. `known`: package -> what of the lock needs it.
 
     `build`: what of the lock has to be compiled -> with which packages. `coming`: packages that the
-    run installs before it.
+    run installs before it. `required`: package -> what cannot be without it; of `a | b` the first
+    that there is.
     """
 
     asked: list[str] = field(default_factory=list)
     known: dict[str, str] = field(default_factory=dict)
     build: dict[str, list[str]] = field(default_factory=dict)
     coming: list[str] = field(default_factory=list)
+    required: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,13 @@ def look(wanted: Wanted) -> Found:
         elif apt.missing([real]):
             install.append(real)
             notes.append(f"{real} (app_system_packages)")
+    for name, why in wanted.required.items():
+        real = apt.of_system(name) if apt.is_read() else first_there(name)
+        if real is None:
+            wrong.append(f"{why}: this system has no package {' or '.join(apt.alternatives(name))}")
+        elif apt.missing([real]):
+            install.append(real)
+            notes.append(f"{real} ({why})")
     for name, why in wanted.known.items():
         if any(not apt.missing([one]) for one in apt.alternatives(name)):
             continue
@@ -57,6 +66,12 @@ def look(wanted: Wanted) -> Found:
             notes.append(f"{real} ({why})")
     wrong += not_compiled(wanted.build, {*wanted.asked, *wanted.coming})
     return Found(install, wrong, notes)
+
+
+def first_there(name: str) -> str:
+    """The one of `a | b` that is installed, else the first."""
+    every = apt.alternatives(name)
+    return next((one for one in every if not apt.missing([one])), every[0])
 
 
 def not_compiled(build: Mapping[str, list[str]], there: set[str]) -> Iterator[str]:

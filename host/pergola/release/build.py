@@ -199,6 +199,7 @@ class Build:
                     "PATH": f"{shop.venv / 'bin'}:/usr/bin:/bin",
                     **(node.environment(shop) if ordered.node else {}),
                     **self.told,
+                    "PERGOLA_ASSETS": str(shop.assets),
                 },
             )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pergola import apps, lock, paths, records
-from pergola.apps import PAGES, App
+from pergola.apps import PAGES, App, service_unit
 from pergola.errors import PergolaError
 from pergola.people import uptime
 from pergola.records import LINE, PAGE, Holder, Line, Manifest
@@ -32,6 +32,7 @@ def with_site(app: Application, site: Site) -> Application:
         domain=site.domain,
         certificates=site.certificates,
         addresses=site.addresses,
+        services=[service_unit(site.app, name) for name in site.services],
         log=str(apps.LOGS / f"{paths.log_owner(site.app)}.log") if site.path else site.log,
     )
 

@@ -16,6 +16,7 @@ from pergola.status import (
     jobs,
     journal,
     reserve,
+    services,
     site,
     units,
     wal,
@@ -35,9 +36,9 @@ def errors(look: Look) -> Iterator[Finding]:
 
 # In the order in which people read them.
 CHECKS: tuple[Callable[[Look], Iterator[Finding]], ...] = (
-    *site.CHECKS, *firewall.CHECKS, *units.CHECKS, *database.CHECKS, *jobs.CHECKS,
-    *backups.CHECKS, *wal.CHECKS, *disks.CHECKS, *reserve.CHECKS, *certificates.CHECKS,
-    *host.CHECKS, *drift.CHECKS, *journal.CHECKS, errors,
+    *site.CHECKS, *firewall.CHECKS, *units.CHECKS, *services.CHECKS, *database.CHECKS,
+    *jobs.CHECKS, *backups.CHECKS, *wal.CHECKS, *disks.CHECKS, *reserve.CHECKS,
+    *certificates.CHECKS, *host.CHECKS, *drift.CHECKS, *journal.CHECKS, errors,
 )  # fmt: skip
 
 

@@ -21,6 +21,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "wal_times": (2, 4),
     # Of max_connections. A deploy needs an application's pools twice for a moment.
     "connections_percent": (80, 95),
+    # Of the memory that a service such as Valkey may fill.
+    "service_percent": (85, 95),
     # The oldest transaction holds back vacuum everywhere. Reports take minutes, not half an hour.
     "transaction_minutes": (30, 240),
     # It does nothing and holds its locks; PostgreSQL ends it after ten minutes (role postgresql).
@@ -56,7 +58,7 @@ class Job:
 class Site:
     """An application, and its site if it has one (`web`), or a `path` of another's.
 
-    `files`: where it keeps files that are in no backup.
+    `files`: where it keeps files that are in no backup. `services`: by name, such as valkey.
     """
 
     app: str = ""
@@ -67,6 +69,7 @@ class Site:
     addresses: list[str] = field(default_factory=list)
     log: str = ""
     files: list[str] = field(default_factory=list)
+    services: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -24,6 +24,7 @@ from pergola.status import (
     largest,
     places,
     server,
+    services,
     trees,
     units,
     visit,
@@ -92,6 +93,7 @@ def of_applications(seen: Seen, known: Memory, settings: Config) -> None:
     seen.firewall = part(seen, "firewall", lambda: firewall.seen(here))
     unit = seen.postgresql.unit if seen.postgresql else None
     seen.vital = part(seen, "vital", lambda: units.shown(units.wanted(here, unit)))
+    seen.services = part(seen, "services", lambda: services.seen(settings.sites))
     seen.unit_files = part(seen, "unit_files", lambda: places.unit_files(seen.vital or ()))
     seen.places = part(seen, "places", lambda: places.places(here, data_directory()))
     seen.trees = part(seen, "trees", lambda: trees.trees(here, known.trees, seen.boottime))

@@ -11,7 +11,10 @@ SKIPPED, UNKNOWN = "skipped", "unknown"
 RANK = {OK: 0, SKIPPED: 0, UNKNOWN: 0, WARNING: 1, CRITICAL: 2}
 
 # A number that has passed a limit must fall this much below it, in its own unit, to be well again.
-MARGINS = {"disk_percent": 3, "inodes_percent": 3, "connections_percent": 5, "wal_times": 0.2}
+MARGINS = {
+    "disk_percent": 3, "inodes_percent": 3, "connections_percent": 5, "service_percent": 3,
+    "wal_times": 0.2,
+}  # fmt: skip
 # How many looks (of a minute) in a row must say the same where a single one may lie: a restart, an
 # age that a step of the clock makes, a run of Ansible that has not come to its restart yet. By a
 # finding's name, or its first word.

@@ -162,12 +162,26 @@ class Application:
     accepted: list[str] = field(default_factory=lambda: ["200"])
     processes: list[str] = field(default_factory=list)
     timers: list[str] = field(default_factory=list)
+    services: list[str] = field(default_factory=list)
     page: Page | None = None
     killed: Line | None = None
     unmigrated: Line | None = None
     paused: bool = False
     at_work: str = ""
     migrates: bool = False
+
+
+@dataclass
+class Store:
+    """A service of an application's, and how full it is; `error`: why it does not say."""
+
+    app: str
+    name: str
+    used_bytes: int = 0
+    most_bytes: int = 0
+    eviction: str = ""
+    evicted: int = 0
+    error: str = ""
 
 
 @dataclass
@@ -248,6 +262,7 @@ class Seen:
     places: list[Place] | None = None
     trees: dict[str, Tree] | None = None
     reserve: Reserve | None = None
+    services: list[Store] | None = None
 
     @property
     def server(self) -> Server | None:

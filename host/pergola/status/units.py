@@ -50,6 +50,7 @@ def wanted(apps: Iterable[Application], postgresql: str | None) -> dict[str, Uni
             unit = f"{name}@{app.colour}.{kind}"
             units[unit] = Unit(SERVES, f"the {what} of {name}", name)
         units |= {unit: Unit(RUNS, f"a process of {name}", name) for unit in app.processes}
+        units |= {unit: Unit(SERVES, f"a service of {name}", name) for unit in app.services}
         units |= {unit: Unit(CALENDAR, f"a schedule of {name}", name) for unit in app.timers}
     return units
 

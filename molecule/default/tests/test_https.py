@@ -1,6 +1,7 @@
 """HTTPS as a browser or an attacker sees it, and what reaches the application of it."""
 
 import json
+import os
 import secrets
 import socket
 import ssl
@@ -80,10 +81,10 @@ def post(site, body, http2=True):
 
 def told_as_too_large(site, path, size, version):
     """The status that curl gets: by HTTP/2 httpx does not hear what comes while it sends."""
-    argv = ["curl", "--silent", f"--http{version}", f"--resolve={site.name}:443:{site.server}"]
-    argv += [f"--cacert={scenario.AUTHORITY}", "--output=/dev/null", "--write-out=%{http_code}"]
-    url = f"https://{site.name}{path}"
-    done = subprocess.run([*argv, "--data-binary=@-", url], input=bytes(size), capture_output=True)
+    argv = ["curl", "--silent", f"--http{version}", "--cacert", scenario.AUTHORITY]
+    argv += ["--resolve", f"{site.name}:443:{site.server}", "--output", os.devnull]
+    argv += ["--write-out", "%{http_code}", "--data-binary", "@-", f"https://{site.name}{path}"]
+    done = subprocess.run(argv, input=bytes(size), capture_output=True)
     return done.stdout.decode()
 
 

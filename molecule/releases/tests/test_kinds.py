@@ -47,8 +47,8 @@ def run(source, playbook, server, tmp_path):
             "app_certificates": "internal",
             **settings,
         }
-        folder = tmp_path / f"{app}-{len(list(tmp_path.iterdir()))}"
-        folder.mkdir()
+        folder = tmp_path / app  # its name tells one inventory from another
+        folder.mkdir(exist_ok=True)
         applications[app] = scenario.described(folder, GROUPS, settings)
         done = playbook(f"playbooks/{book}.yml", inventory=applications[app], **(more or {}))
         assert (done.returncode != 0) == fails, done.stdout

@@ -33,7 +33,7 @@ def test_an_index_waits_for_an_old_transaction_longer_than_a_migration_may(
         server.host.check_output(
             "systemd-run --quiet --collect --on-active=%s --unit=pergola-test-end "
             "runuser -u postgres -- psql -Xq -d probe -c %s",
-            SECONDS,
+            str(SECONDS),
             ends,
         )
         deploy(

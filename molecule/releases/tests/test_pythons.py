@@ -75,7 +75,7 @@ def snake(web1):
 def runs_with(host):
     """The interpreter of the process that serves."""
     slot = Server(host, "snake").slot()
-    main = host.check_output(f"systemctl show -P MainPID snake@{slot}.service")
+    main = host.check_output(f"systemctl show -P MainPID {slot}")
     return host.check_output(f"readlink /proc/{main}/exe")
 
 

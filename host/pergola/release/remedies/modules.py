@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from pergola import frameworks
 from pergola.release import tree
 
 # A release may hold much that is none of its application's.
 MOST_FILES, MOST_BYTES = 3000, 300_000
 PASSED_OVER = ("node_modules", "site-packages", "tests", "test", "migrations", "__pycache__")
-# Of which an instance is an ASGI application, or what gives one.
-MAKES = ("FastAPI", "Starlette", "Litestar", "Quart", "get_asgi_application")
+# Without one of these in its text a module has no application.
+MAKES = (*frameworks.ASGI, "blacksheep", "scope")
 SHOWN = 5
 
 
@@ -34,55 +35,14 @@ def sources(code: Path) -> Iterator[tuple[str, str]]:
                 yield ".".join(package[1:] if package[:1] == ("src",) else package), text
 
 
-def parsed(text: str) -> ast.Module | None:
-    """A module's tree; None: it is none that this Python can read."""
-    try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
 def applications(code: Path, wanted: str) -> list[str]:
     """The ASGI applications of a release, as `module:name`, the most alike to `wanted` first."""
     found = []
     for module, text in sources(code):
-        if any(name in text for name in MAKES) and (read := parsed(text)):
-            found += [f"{module}:{name}" for name in of_module(read)]
+        if any(name in text for name in MAKES) and (read := frameworks.parsed(text)):
+            found += [f"{module}:{one.name}" for one in frameworks.applications(read)]
     alike = difflib.get_close_matches(wanted, found, n=SHOWN, cutoff=0.0)
     return alike if len(found) > SHOWN else sorted(found, key=alike.index)
-
-
-def of_module(module: ast.Module) -> Iterator[str]:
-    """The names of a module that are applications, and with () the functions that make one."""
-    for line in module.body:
-        if isinstance(line, ast.Assign) and makes(line.value):
-            yield from (target.id for target in line.targets if isinstance(target, ast.Name))
-        elif isinstance(line, ast.AnnAssign) and line.value and makes(line.value):
-            if isinstance(line.target, ast.Name):
-                yield line.target.id
-        elif isinstance(line, ast.FunctionDef) and is_factory(line):
-            yield f"{line.name}()"
-
-
-def makes(value: ast.expr) -> bool:
-    """Whether an expression is a call that gives an application."""
-    if not isinstance(value, ast.Call):
-        return False
-    called = value.func
-    name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-    return name in MAKES
-
-
-def is_factory(function: ast.FunctionDef) -> bool:
-    """Whether a function that can be called without arguments makes an application."""
-    arguments = function.args
-    needed = len(arguments.posonlyargs) + len(arguments.args) - len(arguments.defaults)
-    if needed > 0 or any(default is None for default in arguments.kw_defaults):
-        return False
-    inside = list(ast.walk(function))
-    return any(isinstance(one, ast.Return) and one.value for one in inside) and any(
-        isinstance(one, ast.expr) and makes(one) for one in inside
-    )
 
 
 def place_of(code: Path, name: str) -> str | None:
@@ -98,7 +58,7 @@ def place_of(code: Path, name: str) -> str | None:
 def settings_class(code: Path, name: str) -> tuple[str, str, set[str]]:
     """What a class of pydantic-settings says: env_prefix, env_nested_delimiter, names of fields."""
     for _, text in sources(code):
-        if f"class {name}" not in text or (read := parsed(text)) is None:
+        if f"class {name}" not in text or (read := frameworks.parsed(text)) is None:
             continue
         for one in ast.walk(read):
             if isinstance(one, ast.ClassDef) and one.name == name:

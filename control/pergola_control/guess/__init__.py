@@ -1,0 +1,1 @@
+"""The settings of an application by a look at its repository: none of its code runs."""
