@@ -164,7 +164,7 @@ def test_what_is_persistent_outlives_a_kill_and_is_told_to_be_in_no_backup(ask, 
 
 def test_taken_from_the_list_it_stops_and_its_data_stays(ask, run, web1):
     del ask
-    told = run("deploy", app_services=[])
+    told = run("deploy", app_services=[], app_processes=[])
     assert f"{DATA} on web1: nothing in app_services keeps its data there any more" in told
     assert not web1.file(f"/etc/systemd/system/{UNIT}").exists
     assert web1.run(f"systemctl is-active {UNIT}").rc != 0
