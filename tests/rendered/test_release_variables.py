@@ -273,7 +273,8 @@ def test_an_encrypted_file_is_decrypted_by_ansible(host, tmp_path):
 
 def ordered(host):
     """What the server is told of a release's Python."""
-    host.variables |= {"__release_found": {**dict.fromkeys(OF_COMMIT, ""), "procfile": {"settings": {}}}}
+    found = dict.fromkeys(OF_COMMIT, "") | {"procfile": {"settings": {}}}
+    host.variables |= {"__release_found": found}
     templar = Templar(DataLoader(), host.variables)
     text = "{{ __release_manifest | combine(__release_build_access) }}"
     return templar.template(trust_as_template(text))
