@@ -104,7 +104,7 @@ def test_the_rows_are_there_again_and_the_application_serves_them(
 
 def test_the_page_names_what_did_not_come_back(rebuilt: CompletedProcess[str], web1: Host):
     assert not web1.file("/var/lib/probe/upload").exists
-    assert "files of the application in `/var/lib/<app_name>`" in PAGE
+    assert "other files of the application: `/var/lib/<app_name>`" in PAGE
     assert "before-the-end" not in web1.file("/var/lib/pergola/points.jsonl").content_string
     assert "named points" in PAGE
     assert len(web1.file("/srv/probe/releases").listdir()) == 1
