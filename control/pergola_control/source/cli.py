@@ -29,13 +29,14 @@ from pergola_control.source.archives import (
 from pergola_control.source.directories import named_path
 from pergola_control.source.forms import form_of
 from pergola_control.source.needs import needs
-from pergola_control.source.procfile import Rules, taken
+from pergola_control.source.procfile import taken
 from pergola_control.source.pythons import asked
 from pergola_control.source.servers import refuse_missing
 from pergola_control.source.settings import WORKING_TREE, Settings, checked
 from pergola_control.source.shared import refuse_in_the_way, shared_paths
 from pergola_control.source.tags import version_variables
 from pergola_control.source.versions import resolved
+from pergola_control.source.web import Rules
 
 
 def release_of(settings: Settings, plan: bool, server: str = "") -> dict[str, object]:
