@@ -8,12 +8,12 @@ from pergola_control.source.procfile import taken
 from pergola_control.source.web import Rules, as_server_command
 from repositories import commit, made, release
 
-LOCK = "uvicorn==1\ngunicorn==25 \\\nhypercorn==1\ngranian[x]==2\n"
+LOCK = ("uvicorn", "gunicorn", "hypercorn", "granian")
 
 
 def of(text, *settled, asgi="app.main:app", lock=LOCK, directory="", procfile="Procfile"):
     files = {f"{directory}/Procfile".strip("/"): text}
-    return taken(files.get, directory, procfile, Rules(asgi, settled, lock))
+    return taken(files.get, directory, procfile, Rules(asgi, settled, lock.__contains__))
 
 
 def refused(text, **more):
@@ -177,7 +177,7 @@ def test_another_web_is_not_used_and_the_line_to_write_is_said(line, says):
 
 
 def test_a_server_that_the_lock_has_not_is_not_used():
-    found = of("web: gunicorn app.main:app\n", lock="uvicorn==1\n")
+    found = of("web: gunicorn app.main:app\n", lock=())
     assert found.settings == {}
     assert "the lock has no gunicorn" in found.said[0]
 

@@ -7,12 +7,11 @@ serve, and Uvicorn does, as without a Procfile.
 import json
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pergola_control.source.entries import Entry, refusal
 from pergola_control.source.runners import WORD
-from pergola_control.source.servers import is_in_lock
 
 PORT = re.compile(r"\$\{?PORT\b")
 PROGRAM = re.compile(
@@ -42,11 +41,11 @@ NOT_ASGI = re.compile(r"--interface(?:=|\s+)(?!asgi)(\w+)")
 
 @dataclass(frozen=True)
 class Rules:
-    """What the settings say: the ASGI path, the settings that win, the text of the lock."""
+    """What the settings say: the ASGI path, and those that win. `has`: whether a package is there."""
 
     asgi: str
     settled: Sequence[str]
-    lock: str
+    has: Callable[[str], bool]
 
 
 def web(entry: Entry, rules: Rules) -> tuple[dict[str, object], str]:
@@ -59,7 +58,7 @@ def web(entry: Entry, rules: Rules) -> tuple[dict[str, object], str]:
         if not target:
             return {}, f"web is not used, as app_asgi is {rules.asgi}, which it does not name"
         refuse_unfit(entry, command[matched.end() :])
-        if not is_in_lock(server, rules.lock) and server != "uvicorn":
+        if server != "uvicorn" and not rules.has(server):
             return {}, f"web is not used, as the lock has no {server}; Uvicorn serves"
         if server == "gunicorn":
             return served_by(f"{env}gunicorn {' '.join([*rest, target])}")
