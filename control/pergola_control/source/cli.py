@@ -26,7 +26,7 @@ from pergola_control.source.archives import (
     refuse_without_static,
     reusable,
 )
-from pergola_control.source.directories import named_path
+from pergola_control.source.directories import static_path
 from pergola_control.source.forms import form_of
 from pergola_control.source.needs import needs
 from pergola_control.source.packages import Packages
@@ -48,9 +48,9 @@ def release_of(settings: Settings, plan: bool, server: str = "") -> dict[str, ob
         packages = Packages(release, form, settings)
         python, told = asked(release, settings)
         warnings += told
+        static = static_path(release.directory, settings)
         if not settings.build:  # else it may make or fetch them
             release.refuse_pointers()
-            static = named_path(release.directory, settings.static_dir)
             refuse_without_static(static, release.has_directory(static))
         refuse_in_the_way(shared_paths(settings, release.directory), release.names)
         result: dict[str, object] = {

@@ -41,7 +41,7 @@ NOT_ASGI = re.compile(r"--interface(?:=|\s+)(?!asgi)(\w+)")
 
 @dataclass(frozen=True)
 class Rules:
-    """What the settings say: the ASGI path, and those that win. `has`: whether a package is there."""
+    """The ASGI path, and the settings that win; `has`: whether the release has a package."""
 
     asgi: str
     settled: Sequence[str]
