@@ -32,15 +32,13 @@ def taken(read: Callable[[str], str | None], directory: str, procfile: str, rule
     """What is taken of the Procfile that a setting names; nothing where there is none."""
     path = posixpath.normpath(posixpath.join(directory, procfile))
     text = read(path) if procfile else None
-    if text is None:
-        if procfile not in ("", USUAL):
-            raise RefusalError(
-                f"There is no {procfile} in the release.",
-                "app_procfile",
-                "set it to a path from app_subdirectory, or leave it out",
-            )
-        return Taken()
-    found, said = entries(text, path)
+    if text is None and procfile not in ("", USUAL):
+        raise RefusalError(
+            f"There is no {procfile} in the release.",
+            "app_procfile",
+            "set it to a path from app_subdirectory, or leave it out",
+        )
+    found, said = entries(text or "", path)
     taken = Taken(said=said)
     refuse_same([one for one in found if not settled(one, rules)])
     processes = []
@@ -59,12 +57,16 @@ def taken(read: Callable[[str], str | None], directory: str, procfile: str, rule
         else:
             processes.append({"name": process_name(entry), "command": plain.command})
             line = f"{entry.name} is one of app_processes: {plain.command}"
-        if ENV_FILE.search(entry.command) and not ENV_FILE.search(line):
-            line += "; without its --env-file: app_environment has the variables"
-        taken.said.append(f"{entry.where}: {line}")
+        taken.said.append(f"{entry.where}: {line}{without_file(entry, line)}")
     if processes:
         taken.settings["processes"] = processes
     return taken
+
+
+def without_file(entry: Entry, line: str) -> str:
+    """What is said of a file of variables that a line names, and that a release does not read."""
+    is_left_out = ENV_FILE.search(entry.command) and not ENV_FILE.search(line)
+    return "; without its --env-file: app_environment has the variables" if is_left_out else ""
 
 
 def settled(entry: Entry, rules: Rules) -> str:

@@ -81,7 +81,7 @@ def options(server: str, text: str, asgi: str) -> tuple[list[str], str]:
         if option in valued:
             if not is_whole:
                 next(words, None)
-        elif word not in alone and not (word[0] == "-" != word[1:2] and word[:2] in valued):
+        elif word not in alone and word[:2] not in valued:
             kept.append(word)
     name = asgi.removesuffix("()")
     names = {asgi, name} | ({name.partition(":")[0]} if name.endswith(":application") else set())
