@@ -161,11 +161,7 @@ class App:
                 gate = attempt(
                     *("timeout", "30", "/usr/bin/python3", "-I", self.home / "lib/gate.py"),
                     *(self.run_dir, self.colour),
-                    environment={
-                        "MAINPID": show(unit, "MainPID"),
-                        "PERGOLA_HEALTH_PATH": manifest.health_path,
-                        "PERGOLA_DOMAIN": manifest.domain,
-                    },
+                    environment={"MAINPID": show(unit, "MainPID")},
                 )
                 if gate.returncode == 0:
                     return

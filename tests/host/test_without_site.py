@@ -121,7 +121,7 @@ def test_a_restore_and_an_upgrade_close_it_without_a_page(worker, monkeypatch, t
 def test_it_gets_neither_a_server_nor_what_that_is_told(monkeypatch, tmp_path):
     found = Manifest(web=False, processes=[Process("worker")])
     assert servers.environment(found, tmp_path) == {}
-    assert "PERGOLA_HEALTH_PATH" in servers.environment(replace(found, web=True), tmp_path)
+    assert "PERGOLA_ASGI" in servers.environment(replace(found, web=True), tmp_path)
     one = packages.Packages.__new__(packages.Packages)
     one.web, one.server = False, "uvicorn"
     one.install_server()  # or it would ask for its virtual environment
