@@ -254,7 +254,7 @@ def test_what_a_role_has_by_default_is_no_setting(tmp_path):
     (tmp_path / "hosts").write_text("app ansible_connection=local app_processes=[] app_web=false\n")
     (tmp_path / "it.yml").write_text(
         "- hosts: app\n  gather_facts: false\n  vars_files: [{files}]\n"
-        "  tasks: [{{debug: {{msg: \"{{{{ release_settled }}}} {{{{ app_server }}}}\"}}}}]\n"
+        '  tasks: [{{debug: {{msg: "{{{{ release_settled }}}} {{{{ app_server }}}}"}}}}]\n'
         "  roles: [{{role: {role}, when: false}}]\n".format(
             files=ROOT / "group_vars/all/wiring.yml", role=ROOT / "roles/app"
         )
