@@ -168,3 +168,36 @@ def test_a_size_has_the_bytes_that_caddy_reads():
         "1.5 GiB": 3 * 2**29,
     }.items():
         assert host(f"'{text}' | size_bytes") == bytes_
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"app_health_path": "/"}, "app_basic_auth: app_health_path stays open for everybody"),
+        ({"app_health_path": "/healthz"}, ""),
+        ({"app_health_path": "/größe"}, "must begin with / and have no other than ASCII"),
+    ],
+)
+def test_a_password_does_not_leave_the_front_page_open(settings, says):
+    said = broken(app_basic_auth={"team": "long enough"}, **settings)
+    assert says in said
+    assert bool(says) == bool(said)
+
+
+def test_below_a_path_of_another_applications_site():
+    site = {"app_path": "/api", "app_domain": "www.example.org"}
+    kept = [{"path": "media", "public": "/media"}, "data"]
+    assert "public /media must begin with app_path; example: /api/media" in broken(
+        app_shared_directories=kept, **site
+    )
+    kept[0]["public"] = "/api/media"
+    assert broken(app_shared_directories=kept, **site) == ""
+    networks = ["10.0.0.0/8"]
+    assert "single addresses only" in broken(app_maintenance_allowed_networks=networks, **site)
+    assert broken(app_maintenance_allowed_networks=["10.0.0.1"], **site) == ""
+    assert broken(app_maintenance_allowed_networks=networks) == ""
+
+
+def test_a_hidden_directory_is_not_public():
+    assert "cannot be public" in broken(app_shared_directories=[{"path": ".up", "public": "/up"}])
+    assert broken(app_shared_directories=[".up"]) == ""
