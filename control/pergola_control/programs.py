@@ -52,7 +52,12 @@ def run(
 
 def text(raw: bytes) -> str:
     """A program's message for a person: without credentials in addresses."""
-    return CREDENTIALS.sub(r"\1", raw.decode(errors="replace").strip())
+    return without_credentials(raw.decode(errors="replace").strip())
+
+
+def without_credentials(shown: str) -> str:
+    """A text whose addresses have lost their names and passwords."""
+    return CREDENTIALS.sub(r"\1", shown)
 
 
 def some(names: Sequence[str]) -> str:

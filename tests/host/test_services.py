@@ -98,6 +98,24 @@ def test_taken_from_the_list_it_stops_and_its_data_stays_and_is_told(server):
     assert (data / "appendonly.aof").exists()
 
 
+def test_no_refused_release_leaves_the_live_one_without_its_service(server, tmp_path):
+    """Taken from the list, it goes on while the live release was told of it."""
+    services.apply("notes", [Service("valkey", persistent=True)])
+    slot, data = tmp_path / "srv/notes/slots/blue", services.data_of("notes", "valkey")
+    for folder in (slot, data):
+        folder.mkdir(parents=True)
+    (data / "appendonly.aof").touch()
+    (slot / "environment").write_text("Q='redis+socket:///run/notes/valkey/valkey.sock'\n")
+    server.done.clear()
+    assert services.makes("notes", []) == []
+    assert services.apply("notes", []) == []
+    assert server.done == []
+    assert services.left("notes", []) == []
+    (slot / "environment").write_text("Q='redis://elsewhere/run/notes'\n")
+    assert services.apply("notes", []) == [f"{UNIT} stops (it is not in app_services)"]
+    assert services.left("notes", []) == [str(data)]
+
+
 def test_an_application_of_a_similar_name_keeps_its_own(server):
     for app in ("notes", "notes-2"):
         services.apply(app, [Service("valkey")])

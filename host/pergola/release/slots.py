@@ -1,5 +1,6 @@
 """The two slots: one serves, the other is idle, or is about to take over or has just done so."""
 
+import contextlib
 import re
 import time
 
@@ -80,7 +81,8 @@ class Slots:
             write(path, MAY_OPEN_A_PORT, 0o644)
         else:
             path.unlink()
-            path.parent.rmdir()
+            with contextlib.suppress(OSError):  # somebody else has a file there too
+                path.parent.rmdir()
         systemctl("daemon-reload")
 
     def refusal(self, colour: Colour, release: str, seconds: float, result: str) -> PergolaError:

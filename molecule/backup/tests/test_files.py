@@ -1,8 +1,9 @@
 """The files of an application: in the backups by night, back by the playbook, and back again.
 
-It has an application of its own, keeper, which the restores of the databases know nothing of.
+It has applications of its own, which the restores of the databases know nothing of.
 """
 
+import contextlib
 import json
 import shlex
 from collections.abc import Callable, Iterator
@@ -21,24 +22,35 @@ INSERT = "insert into t values (1)"
 Run = Callable[..., str]
 
 
-@pytest.fixture(scope="module")
-def run(playbook: Playbooks, tmp_path_factory: pytest.TempPathFactory, web1: Host) -> Iterator[Run]:
-    """Run a playbook on an application that keeps files."""
-    settings: dict[str, Any] = {
-        "app_name": "keeper",
-        "app_domain": "keeper.test",
-        "app_source": str(PROJECT / "molecule/releases/probe"),
-        "app_version": "working-tree",
-        "app_asgi": "probe:app",
-        "app_health_path": "/readyz",
-        "app_workers": 1,
-        "app_drain_seconds": 5,
-        "app_start_timeout_seconds": 15,
-        "app_certificates": "internal",
-        "app_shared_directories": ["data", {"path": "media", "public": "/media"}],
-    }
+# Keeper has a site, and mailer a worker alone.
+BOTH: dict[str, Any] = {
+    "app_source": str(PROJECT / "molecule/releases/probe"),
+    "app_version": "working-tree",
+    "app_drain_seconds": 5,
+}
+KEEPER: dict[str, Any] = {
+    "app_name": "keeper",
+    "app_domain": "keeper.test",
+    "app_asgi": "probe:app",
+    "app_health_path": "/readyz",
+    "app_workers": 1,
+    "app_start_timeout_seconds": 15,
+    "app_certificates": "internal",
+    "app_shared_directories": ["data", {"path": "media", "public": "/media"}],
+}
+MAILER: dict[str, Any] = {
+    "app_name": "mailer",
+    "app_web": False,
+    "app_processes": [{"name": "worker", "command": "sleep infinity"}],
+    "app_shared_directories": ["data"],
+}
+
+
+@contextlib.contextmanager
+def deployed(playbook: Playbooks, folder: Path, settings: dict[str, Any]) -> Iterator[Run]:
+    """Have an application on web1; what runs a playbook on it."""
     groups = {"app": ["web1"], "db": ["web1"]}
-    inventory = scenario.described(tmp_path_factory.mktemp("keeper"), groups, settings)
+    inventory = scenario.described(folder, groups, BOTH | settings)
 
     def call(book: str, *arguments: str, fails: bool = False, **more: object) -> str:
         done = playbook(f"playbooks/{book}.yml", *arguments, inventory=inventory, **more)
@@ -47,7 +59,14 @@ def run(playbook: Playbooks, tmp_path_factory: pytest.TempPathFactory, web1: Hos
 
     call("deploy")
     yield call
-    call("remove", confirm="keeper")
+    call("remove", confirm=settings["app_name"])
+
+
+@pytest.fixture(scope="module")
+def run(playbook: Playbooks, tmp_path_factory: pytest.TempPathFactory, web1: Host) -> Iterator[Run]:
+    """Run a playbook on an application that keeps files."""
+    with deployed(playbook, tmp_path_factory.mktemp("keeper"), KEEPER) as call:
+        yield call
 
 
 def as_keeper(web1: Host, script: str) -> str:
@@ -107,7 +126,7 @@ def test_a_restore_and_the_way_back(web1: Host, run: Run) -> None:
     as_keeper(web1, f"echo second >{HOME}/shared/media/a.txt")
     sql(web1, INSERT)
     plan = run("restore", "--check", what="files")
-    assert f"from          {REPOSITORY}" in plan
+    assert f"from {REPOSITORY}" in plan
     assert "maintenance page" in plan
     assert "Nothing was changed" in run("restore", what="files", fails=True)
     run("restore", what="files", confirm="keeper")
@@ -126,6 +145,20 @@ def served(web1: Host, text: str) -> None:
     ask = "curl -sk --resolve keeper.test:443:127.0.0.1 https://keeper.test"
     assert web1.check_output(f"{ask}/media/a.txt") == text
     assert web1.check_output(f"{ask}/readyz -o /dev/null -w %{{http_code}}") == "200"
+
+
+def test_one_without_a_site_is_restored_without_a_page(
+    web1: Host, playbook: Playbooks, tmp_path: Path
+) -> None:
+    with deployed(playbook, tmp_path, MAILER) as mailer:
+        file = "/srv/mailer/shared/data/queue"
+        web1.check_output(f"echo first >{file}; pergola-backup files; echo second >{file}")
+        before = web1.check_output("systemctl show -P MainPID mailer.worker.blue")
+        mailer("restore", what="files", confirm="mailer")
+        assert web1.file(file).content_string == "first\n"
+        assert web1.service("mailer.worker.blue").is_running
+        assert web1.check_output("systemctl show -P MainPID mailer.worker.blue") != before
+        assert not web1.file("/srv/mailer/live/maintenance.html").exists
 
 
 def test_the_drill_looks_at_them(web1: Host, run: Run, result: Callable[..., Any]) -> None:
