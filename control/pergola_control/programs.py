@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -64,3 +65,13 @@ def some(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
     more = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def unread(command: str) -> str:
+    """Why no shell can read a command, without running it; "" if one can."""
+    shell = shutil.which("bash") or "sh"  # the larger language of the two
+    done = subprocess.run([shell, "-n", "-c", command], capture_output=True, text=True, check=False)
+    if not done.returncode:
+        return ""
+    first = (done.stderr.splitlines() or ["?"])[0]
+    return re.sub(r"^.*?: (line )?\d+: ", "", first)

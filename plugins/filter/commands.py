@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "control"))
 
-from pergola_control.shell import unread
+from pergola_control.programs import unread
 
 
 def processes_each(processes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from pergola_control.programs import unread
 from pergola_control.refusal import RefusalError
-from pergola_control.shell import unread
 from pergola_control.source.entries import Entry, entries, refusal
 from pergola_control.source.runners import RunnerError, unwrapped
 from pergola_control.source.web import PORT, Rules, web
