@@ -827,6 +827,20 @@ def test_a_command_behind_others_is_the_start(tmp_path):
     assert (found["app_static_url"], found["app_static_dir"]) == ("/static", "app/static")
 
 
+def test_a_command_is_taken_out_of_its_runner_whole(tmp_path):
+    found = settings_of(
+        tmp_path,
+        main_dot_py=FASTAPI_APP,
+        Procfile="Web: exec uv run --extra x python -m uvicorn main:app --root-path /a # PaaS\n"
+        "worker: uv run --env-file .env -m jobs.worker\nother: uv run --with rq rq worker\n",
+    ).settings
+    assert found["app_uvicorn_options"] == ["--root-path", "/a"]
+    assert [one["command"] for one in found["app_processes"]] == [
+        "python -m jobs.worker",
+        "uv run --with rq rq worker",  # fails by its name, and not as another command
+    ]
+
+
 def test_what_is_made_already_is_preferred_to_what_makes_it(tmp_path):
     making = "from fastapi import FastAPI\ndef create():\n    return FastAPI()\n"
     files = {"main_dot_py": making, "shop_dot_py": "from main import create\napp = create()\n"}
