@@ -94,12 +94,12 @@ class Slots:
         self.stop(colour)
         code = self.releases.path(release) / "code" / manifest.directory
         found = remedies(Seen(manifest, lines, said, result, self.app.home, code))
-        to_do = [f"what to do: {found[0]}", *(f"            {line}" for line in found[1:])]
+        to_do = "\n            ".join(found)
         return PergolaError(
             f"{release} did not become ready in {seconds:.0f} s",
             "\n".join(
                 [
-                    *(to_do if found else []),
+                    *([f"what to do: {to_do}"] if found else []),
                     f"journal of {unit}:\n{shortened(lines)}",
                     f"last health response: {said.strip()}",
                 ]

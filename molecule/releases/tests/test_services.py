@@ -181,6 +181,6 @@ def test_the_removal_takes_it_with_its_data(ask, run, web1):
     run("remove", confirm="store")
     assert not web1.file(HOME).exists
     assert not web1.file("/run/store").exists
-    assert not web1.check_output("ls /etc/systemd/system | grep store || true")
+    assert not web1.check_output("ls /etc/systemd/system | grep ^store || true")
     assert not web1.check_output("getent passwd store-store || true")
     assert Server(web1).status()["state"] == "active", "its neighbour goes on"
