@@ -132,13 +132,13 @@ def test_it_runs_the_program_that_the_system_has_by_the_socket_only(server, tmp_
     assert "--appendonly no" in redis
     assert f"MemoryMax={192 * MB}\n" in redis
     assert "User=notes-store\n" in redis
-    assert "ReadWritePaths=/run/notes/valkey\n" in redis
+    assert "ReadWritePaths=-/run/notes/valkey\n" in redis
     (tmp_path / "valkey-check-rdb").touch()
     valkey = services.text_of("notes", Service("valkey", persistent=True))
     assert f"ExecStart=@{tmp_path}/valkey-check-rdb valkey-server " in valkey
     data = services.data_of("notes", "valkey")
     assert f"--appendonly yes --appendfsync everysec --dir {data}\n" in valkey
-    assert f"ReadWritePaths=/run/notes/valkey {data}\n" in valkey
+    assert f"ReadWritePaths=-/run/notes/valkey {data}\n" in valkey
 
 
 def test_systemd_understands_its_unit(server, tmp_path):

@@ -110,7 +110,8 @@ def data_of(app: str, name: str) -> Path:
 def text_of(app: str, service: Service) -> str:
     """The file of its unit, with the program that the system has."""
     program = next((path for path in PROGRAMS if path.exists()), PROGRAMS[0])
-    folders, keeps = [f"/run/{app}/{service.name}"], "--appendonly no --dir /"
+    # It is not there before its first command, which makes it.
+    folders, keeps = [f"-/run/{app}/{service.name}"], "--appendonly no --dir /"
     if service.persistent:
         data = data_of(app, service.name)
         folders.append(str(data))
