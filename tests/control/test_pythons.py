@@ -190,6 +190,22 @@ def test_a_version_that_cannot_be_fetched_is_refused_with_what_the_server_has():
     assert 'app_python: "3.13"' in said
 
 
+@pytest.mark.parametrize("own", [("3.13.5",), ()])
+def test_no_version_is_offered_that_the_project_does_not_allow(asks, own):
+    wish = asks({"pyproject.toml": PROJECT.format(">=3.14")})[0]
+    has = server(*own)
+    found = chosen(wish.versions, wish.said, has, "", None)
+    said = str(unreachable(wish.said, has, found, "timed out", wish.allowed))
+    assert "app_python:" not in said
+    assert said.endswith("behind a proxy set base_http_proxy.")
+
+
+def test_of_a_servers_own_versions_one_that_the_project_allows_is_offered():
+    has = server("3.11.2", "3.12.3")
+    found = chosen("==3.13.*", "3.13", has, "", None)
+    assert 'app_python: "3.12"' in str(unreachable("3.13", has, found, "no", ">=3.12"))
+
+
 def build(key, **more):
     entry = {
         "name": "cpython",

@@ -133,14 +133,20 @@ def unknown(
     )
 
 
-def unreachable(said: str, server: Server, chosen: Chosen, why: str) -> RefusalError:
-    """The refusal of a version that a server cannot fetch."""
-    own = next(iter(server.own.values()), "3.13")
+def unreachable(
+    said: str, server: Server, chosen: Chosen, why: str, allowed: str = ""
+) -> RefusalError:
+    """The refusal of a version that a server cannot fetch.
+
+    `allowed`: what the project allows, whatever the version that is named.
+    """
+    fits = SpecifierSet(allowed).contains
+    own = next((minor(version) for version in server.own.values() if fits(version)), "")
+    other = f' Or let the application run on the server\'s own: app_python: "{own}"' if own else ""
     return RefusalError(
         f"{server.host} has no Python that fits {said}; its own: {server.shown}. "
         f"{chosen.version} would be fetched, but the server does not reach it: {why}",
         "app_python_mirror",
         "set it to a mirror of uv's builds that the server reaches; behind a proxy set "
-        f"base_http_proxy. Or let the application run on the server's own: app_python: "
-        f'"{minor(own)}"',
+        f"base_http_proxy.{other}",
     )

@@ -3,7 +3,7 @@
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
@@ -41,11 +41,13 @@ class Wish:
 class Asked:
     """The Python that is asked for: `versions` as specifiers, `said` with the place.
 
-    `of_all`: each server's own is one of these.
+    `allowed`: those that the project has nothing against, whatever the version that is named.
+    `of_all`: each server's own is one of `versions`.
     """
 
     versions: str = ""
     said: str = ""
+    allowed: str = ""
 
     @property
     def of_all(self) -> bool:
@@ -54,7 +56,7 @@ class Asked:
     @property
     def result(self) -> dict[str, object]:
         """The part of it in what `source` prints."""
-        return {"versions": self.versions, "said": self.said, "of_all": self.of_all}
+        return {**asdict(self), "of_all": self.of_all}
 
 
 def asked(release: Commit | Tree, settings: Settings) -> tuple[Asked, list[str]]:
@@ -76,8 +78,13 @@ def asked(release: Commit | Tree, settings: Settings) -> tuple[Asked, list[str]]
                 f"{contrary}."
             )
     every = [*([first] if first else []), *allowed]
-    versions = ",".join(sorted({str(part) for one in every for part in one.versions}))
-    return Asked(versions, " with ".join(one.shown for one in every)), warnings
+    said = " with ".join(one.shown for one in every)
+    return Asked(together(every), said, together(allowed)), warnings
+
+
+def together(wishes: Sequence[Wish]) -> str:
+    """What fits all of them, as specifiers."""
+    return ",".join(sorted({str(part) for one in wishes for part in one.versions}))
 
 
 def lowest(release: Commit | Tree, settings: Settings) -> str:

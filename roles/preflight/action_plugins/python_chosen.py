@@ -28,6 +28,7 @@ description:
 options:
   versions: {description: "What fits, as specifiers of versions.", type: str, required: true}
   said: {description: "The same for a person, with its place.", type: str, required: true}
+  allowed: {description: "Which of them the project allows, empty: any.", type: str, default: ""}
   mirror: {description: "A mirror of uv's builds; empty: none.", type: str, default: ""}
   builds: {description: "A file with a list of builds instead of uv's.", type: path}
 """
@@ -45,7 +46,7 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"versions", "said", "mirror", "builds"})
+    _VALID_ARGS = frozenset({"versions", "said", "allowed", "mirror", "builds"})
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
@@ -61,7 +62,8 @@ class ActionModule(ActionBase):
             mirror = str(self._task.args.get("mirror") or "")
             found = chosen(versions, said, server, mirror, Path(builds) if builds else None)
             if found.key and (why := self.ask(urls=list(found.urls))["why"]):
-                raise unreachable(said, server, found, why)
+                allowed = str(self._task.args.get("allowed") or "")
+                raise unreachable(said, server, found, why, allowed)
         except (RefusalError, ValueError) as error:
             raise AnsibleActionFail(str(error)) from None
         return {
