@@ -92,7 +92,16 @@ CHECKS = {
 def test_a_rule_stands_with_the_role_whose_setting_it_names(role):
     """What it says begins with the setting, whose file and line are told with it."""
     checks = CHECKS[role]
-    known = {"rules", "server_rules", "vars", "calendars", "brings", "renamed", "required"}
+    known = {
+        "rules",
+        "system_rules",
+        "server_rules",
+        "vars",
+        "calendars",
+        "brings",
+        "renamed",
+        "required",
+    }
     assert checks.keys() <= known
     assert checks.get("required", {}).keys() <= options(role).keys()
     assert all(name.startswith(f"__{role}_") for name in checks.get("vars", {}))

@@ -190,6 +190,8 @@ rules:
     says: "web_domain '{{ web_domain }}' has no dot"
   - {broken: "{{ web_workers | int > __web_most }}", says: "web_workers: {{ __web_most }} at most"}
   - says: "{{ ['web_title'] if __web_when.web_title != 'daily' else [] }}"
+system_rules:
+  - {broken: "{{ ansible_facts['system'] | default('x') != 'x' }}", says: "It runs another."}
 server_rules:
   - {broken: "{{ ansible_facts['disk'] < 5 }}", says: "Its disk is too small."}
 vars:
@@ -302,6 +304,17 @@ def test_a_setting_that_is_made_from_facts_is_checked_once_they_are_known(check)
     assert text.startswith("1 setting of ")
     assert "web_workers is 0.5" in text
     assert "group_vars/servers.yml" in text
+
+
+def test_of_an_unknown_system_nothing_else_is_said(check):
+    found, _ = check()
+    settings = {
+        "ansible_facts": {"disk": 1, "system": "other"},
+        "web_host": trusted("{{ {'x': 'one'}[ansible_facts['system']] }}"),
+    }
+    found = replace(found, variables={**found.variables, **settings})
+    text = found.unfit(Templar(DataLoader(), variables=found.context).template)
+    assert text == "one cannot be provisioned; nothing was changed.\n- It runs another."
 
 
 def test_what_roles_bring_is_put_together(check):

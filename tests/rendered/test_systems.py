@@ -133,7 +133,7 @@ class Host:
 
     def unfit(self):
         """What they say of the server, once its facts are known."""
-        return self.said(CHECKS.server_rules)
+        return self.said([*CHECKS.system_rules, *CHECKS.server_rules])
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

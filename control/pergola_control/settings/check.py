@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from pergola_control.settings.checks import (
     Checks,
+    Evaluate,
     brought,
     calendars_set,
     checks_of,
@@ -86,7 +87,7 @@ class Check:
         """
         return {**self.checks.variables, **self.defaults, **self.variables}
 
-    def refusal(self, evaluate: Callable[[object], object]) -> str:
+    def refusal(self, evaluate: Evaluate) -> str:
         """Every wrong setting as one text, "" if all are right."""
         known = frozenset(self.specs) | frozenset(self.defaults) | self.asked
         names = [role.name for role in self.roles]
@@ -108,7 +109,7 @@ class Check:
         return read_files(paths, self.load)
 
     def wrong(
-        self, specs: Mapping[str, Spec], evaluate: Callable[[object], object]
+        self, specs: Mapping[str, Spec], evaluate: Evaluate
     ) -> Iterator[Problem]:
         """What is wrong with the values of some settings."""
         vaulted = frozenset(name for names in self.files.vaulted.values() for name in names)
@@ -141,15 +142,18 @@ class Check:
         ]
         return self.told(problems, files)
 
-    def calendars(self, evaluate: Callable[[object], object]) -> dict[str, str]:
+    def calendars(self, evaluate: Evaluate) -> dict[str, str]:
         """When something runs by settings that are right, by what has it."""
         return calendars_set(self.checks, self, evaluate)
 
-    def unfit(self, evaluate: Callable[[object], object]) -> str:
+    def unfit(self, evaluate: Evaluate) -> str:
         """All that a server cannot do for its settings as one text, "" if it can do all.
 
-        Settings that are made from its facts could not be looked at before.
+        Settings that are made from its facts could not be looked at before; they cannot be made
+        from those of a system that nothing is known of.
         """
+        if texts := self.says(self.checks.system_rules, evaluate):
+            return texts
         variables = self.variables
         made = {
             name: spec
@@ -158,12 +162,16 @@ class Check:
         }
         if wrong := self.told(list(self.wrong(made, evaluate)), self.files):
             return wrong
-        texts = [text for rule in self.checks.server_rules for text in said(rule, evaluate)]
+        return self.says(self.checks.server_rules, evaluate)
+
+    def says(self, rules: Sequence[Mapping[str, object]], evaluate: Evaluate) -> str:
+        """What rules say of the server as one text, "" if it breaks none."""
+        texts = [text for rule in rules for text in said(rule, evaluate)]
         if not texts:
             return ""
         lines = [f"{self.host} cannot be provisioned; nothing was changed."]
         return "\n".join(lines + [f"- {text}" for text in texts])
 
-    def brings(self, evaluate: Callable[[object], object]) -> dict[str, object]:
+    def brings(self, evaluate: Evaluate) -> dict[str, object]:
         """What the roles bring to the server."""
         return brought(self.checks, evaluate)

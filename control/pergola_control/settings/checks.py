@@ -27,6 +27,7 @@ class Checks:
     variables  what their templates use
     rules  of settings, each a mapping: `says`, a text or a list of them, each of which begins with
         the setting that it is about; `broken`, without which it is broken when it says something
+    system_rules  the same of what a server is; of one that breaks them nothing else is said
     server_rules  the same of settings and the facts of a server
     calendars  templates of when something runs: by what has it, in systemd's form
     brings  templates of what a role brings to a server, for a look at what is there already
@@ -36,6 +37,7 @@ class Checks:
 
     variables: Values
     rules: Sequence[Values]
+    system_rules: Sequence[Values]
     server_rules: Sequence[Values]
     calendars: Sequence[object]
     brings: Sequence[Values]
@@ -61,6 +63,7 @@ class Written(TypedDict, total=False):
 
     vars: Values
     rules: list[Values]
+    system_rules: list[Values]
     server_rules: list[Values]
     calendars: object
     brings: Values
@@ -75,6 +78,7 @@ def checks_of(roles: Iterable[Path], load: Load) -> Checks:
     return Checks(
         variables=dict(item for one in found for item in one.get("vars", {}).items()),
         rules=[rule for one in found for rule in one.get("rules", [])],
+        system_rules=[rule for one in found for rule in one.get("system_rules", [])],
         server_rules=[rule for one in found for rule in one.get("server_rules", [])],
         calendars=[one["calendars"] for one in found if "calendars" in one],
         brings=[one["brings"] for one in found if "brings" in one],
