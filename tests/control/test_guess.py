@@ -343,9 +343,15 @@ app_uvicorn_options: [--app-dir=service]
 # a path named for it: service/serve.py:9
 app_health_path: /up
 
+# SQLite, and no database of PostgreSQL's: service/serve.py:5
+app_databases: []
+
+# SQLite's file, which a server of the group db backs up: service/serve.py:5
+app_shared_directories: [data]
+
 app_environment:
   # the database: service/serve.py:5
-  DATABASE_URL: "sqlite+aiosqlite:////var/lib/{{ app_name }}/database.sqlite3"
+  DATABASE_URL: "sqlite+aiosqlite:////srv/{{ app_name }}/shared/data/database.sqlite3"
 """,
 )
 SHAPES = (FASTAPI, FLAT, DJANGO, LITESTAR, MONOREPO, FLASK, POETRY, SQLITE)
@@ -684,6 +690,131 @@ def test_a_database_is_told_by_the_variables_that_are_read(tmp_path, line, name,
     found = settings_of(tmp_path, main_dot_py=text, requirements_dot_txt=listed)
     assert found.has_database
     assert found.settings["app_environment"] == {name: value}
+
+
+DSN = """\
+from pydantic import PostgresDsn
+from pydantic_settings import BaseSettings
+class Settings(BaseSettings):
+    DATABASE_URL: PostgresDsn
+"""
+PARTS = """\
+import os
+HOST, NAME = os.environ["DB_HOST"], os.environ["DB_NAME"]
+PASSWORD = os.getenv("DB_PASSWORD", "secret")
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "environment"),
+    [
+        (DSN, 4, {"DATABASE_URL": "{{ app_database.url | with_scheme('postgresql+asyncpg') }}"}),
+        *(
+            (
+                f"{PARTS}URL = {made}\n",
+                4,
+                {
+                    "DB_HOST": "{{ app_database.host }}",
+                    "DB_NAME": "{{ app_database.name }}",
+                    "DB_PASSWORD": "{{ app_database.password }}",
+                },
+            )
+            for made in (
+                'f"postgresql+asyncpg://app:{PASSWORD}@{HOST}/{NAME}"',
+                'f"{KIND}://{USER}:{PASSWORD}@{HOST}/{NAME}"',
+                '"postgresql+asyncpg://" + HOST + "/" + NAME',
+                '"postgresql://app:%s@%s/%s" % (PASSWORD, HOST, NAME)',
+                '"postgresql://app:{}@{}/{}".format(PASSWORD, HOST, NAME)',
+                'PostgresDsn.build(scheme="postgresql", host=HOST, path=NAME)',
+            )
+        ),
+    ],
+)
+def test_a_url_that_wants_a_host_is_reached_by_tcp(tmp_path, text, where, environment):
+    text += "from fastapi import FastAPI\napp = FastAPI()\n"
+    listed = f"asyncpg==1{HASHED}sqlalchemy==1{HASHED}"
+    found = settings_of(tmp_path, main_dot_py=text, requirements_dot_txt=listed)
+    assert found.settings["app_database_tcp"] is True
+    assert [one.where for one in found.seen if one.setting == "app_database_tcp"] == [
+        f"main.py:{where}"
+    ]
+    assert found.settings["app_environment"] == environment
+    with opened(str(tmp_path / "tryout")) as repository:
+        assert "app_database_tcp: true" in settings_file(found, repository)
+
+
+@pytest.mark.parametrize(
+    "line", ["connect(host=HOST, dbname=NAME)", 'URL.replace("postgresql://", "postgresql+x://")']
+)
+def test_parts_that_make_no_url_need_no_tcp(tmp_path, line):
+    text = f"{PARTS}{line}\n{BARE}"
+    listed = f"asyncpg==1{HASHED}"
+    found = settings_of(tmp_path, main_dot_py=text, requirements_dot_txt=listed)
+    assert "app_database_tcp" not in found.settings
+    assert "DB_PASSWORD" not in found.settings["app_environment"]
+
+
+SQLITE_URL = 'import os\nURL = os.getenv("DATABASE_URL", "sqlite:///./data/app.db")\n' + BARE
+
+
+def test_a_file_of_sqlites_is_where_it_is_backed_up_and_is_migrated(tmp_path):
+    files = {"main_dot_py": SQLITE_URL, "alembic_dot_ini": "[alembic]\n", "data__seed_dot_csv": ""}
+    found = settings_of(tmp_path, **files).settings
+    assert found["app_shared_directories"] == ["database"]  # there is a data already
+    assert found["app_databases"] == []
+    assert found["app_migrate_command"] == "alembic upgrade head"
+    place = "sqlite:////srv/{{ app_name }}/shared/database/database.sqlite3"
+    assert found["app_environment"] == {"DATABASE_URL": place}
+
+
+@pytest.mark.parametrize(
+    "line", ['URL = "sqlite:///./app.db"', 'D = {"ENGINE": "django.db.backends.sqlite3"}']
+)
+def test_a_file_of_sqlites_beside_the_code_is_told(tmp_path, line):
+    files = {"main_dot_py": f"{line}\n{BARE}", "alembic_dot_ini": "[alembic]\n"}
+    notes = "\n".join(settings_of(tmp_path, **files).notes)
+    assert "main.py:1: SQLite's file is beside the code" in notes
+    assert "alembic.ini: it has migrations, but neither" in notes
+
+
+@pytest.mark.parametrize(
+    ("example", "value"),
+    [
+        ("${SENTRY_DSN:-}", "CHANGE-ME"),
+        ("${SENTRY_DSN}", "CHANGE-ME"),
+        ("${SENTRY_DSN:?it is needed}", "CHANGE-ME"),
+        ("https://${HOST:-sentry.test}/1", "https://sentry.test/1"),
+        ("https://${HOST}/1", "CHANGE-ME"),
+    ],
+)
+def test_what_an_example_leaves_to_a_shell_is_no_value(tmp_path, example, value):
+    text = f'import os\nDSN = os.environ["SENTRY_DSN"]\n{BARE}'
+    found = settings_of(tmp_path, main_dot_py=text, _dot_env_dot_example=f"SENTRY_DSN={example}\n")
+    assert found.settings["app_environment"] == {"SENTRY_DSN": value}
+
+
+@pytest.mark.parametrize(
+    ("files", "asgi"),
+    [
+        ({"src__main_dot_py": f"import config\n{BARE}"}, "main:app"),
+        ({"src__main_dot_py": f"from src import config\n{BARE}"}, "src.main:app"),
+        ({"src__main_dot_py": f"from . import config\n{BARE}"}, "src.main:app"),
+        (
+            {"src__main_dot_py": f"import os\n{BARE}", "run_dot_py": "from src.config import X\n"},
+            "src.main:app",
+        ),
+    ],
+)
+def test_whether_src_is_a_package_is_the_same_for_all_of_a_project(tmp_path, files, asgi):
+    files = {"src__config_dot_py": 'import os\nX = os.environ["MAIL_FROM"]\n', **files}
+    assert settings_of(tmp_path, **files).settings["app_asgi"] == asgi
+
+
+def test_variables_of_a_module_are_found_by_its_name_in_the_project(tmp_path):
+    config = 'import os\nX = os.environ["MAIL_FROM"]\n'
+    main = f"from src.config import X\n{BARE}"
+    found = settings_of(tmp_path, src__main_dot_py=main, src__config_dot_py=config)
+    assert found.settings["app_environment"] == {"MAIL_FROM": "CHANGE-ME"}
 
 
 @pytest.mark.parametrize(

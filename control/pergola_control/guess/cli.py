@@ -59,6 +59,8 @@ def prepare(repository: Repository, folder: Path, own: Path | None) -> None:
 
 def wants_database(repository: Repository, settings: str) -> bool:
     """Whether the server needs PostgreSQL: settings say so, or what the application installs."""
+    if re.search(r"^app_databases: \[\]$", settings, re.MULTILINE):
+        return False
     if re.search(r"app_(database|migrate_command)", settings):
         return True
     try:

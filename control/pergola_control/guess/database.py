@@ -5,12 +5,13 @@ import posixpath
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pergola_control.guess.modules import Module
 from pergola_control.guess.packages import Packages, toml_of
 from pergola_control.guess.repository import Repository, relative
-from pergola_control.guess.variables import COMPUTED, Variable, constant
+from pergola_control.guess.seen import Seen
+from pergola_control.guess.variables import COMPUTED, Variable, constant, named
 from pergola_control.source.projects import table
 
 # Drivers, with what SQLAlchemy calls each.
@@ -34,6 +35,10 @@ PARTS = {
 }
 PASSWORDS = ("PASSWORD", "PASS", "PASSWD")
 NO_PASSWORD = "-"  # the socket asks for none  # noqa: S105
+# A URL whose host may be a part: "postgresql://" + …, f"{scheme}://{user}:{password}@{host}".
+MADE = re.compile(r"postgres\w*(\+\w+)?://[^@\s]*(@?[{%]|$)|\{\}://\{\}:\{\}@\{\}")
+# A path of SQLite's that counts from where the application runs.
+BESIDE = re.compile(r"django\.db\.backends\.sqlite3|sqlite[+\w]*:///(?!/|:memory:)\S+")
 DJANGO_QUERY = "select max(id)::text from django_migrations"
 AERICH_QUERY = "select version from aerich order by id desc limit 1"
 
@@ -62,32 +67,116 @@ def scheme_of(packages: Packages, texts: tuple[str, ...]) -> str:
     return DRIVERS[driver_of(packages)] if uses_sqlalchemy else "postgresql"
 
 
-def database_url(scheme: str) -> str:
+def database_url(scheme: str, tcp: bool) -> str:
     if scheme == "postgresql":
         return "{{ app_database.url }}"
+    if tcp:
+        return f"{{{{ app_database.url | with_scheme('{scheme}') }}}}"
     return f"{scheme}:///{{{{ app_database.name }}}}?host={{{{ app_database.host }}}}"
 
 
+def is_in_parts(wanted: Mapping[str, Variable]) -> bool:
+    return any(PART.fullmatch(name) and name.endswith(PARTS["host"]) for name in wanted)
+
+
+def needs_host(
+    packages: Packages, wanted: Mapping[str, Variable], modules: Sequence[Module]
+) -> str:
+    """Where the application wants a host and a password in the database's URL; "" if nowhere.
+
+    pydantic's types do, and so does a URL that the code makes from parts: a socket is no host.
+    """
+    if not driver_of(packages):
+        return ""
+    for name, one in wanted.items():
+        if "Dsn" in one.annotation and URL.fullmatch(name):
+            return one.where
+    for module in modules if is_in_parts(wanted) else ():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.expr) and makes_url(node):
+                return f"{module.path}:{node.lineno}"
+    return ""
+
+
+def makes_url(node: ast.expr) -> bool:
+    """Whether an expression makes a URL of PostgreSQL from parts."""
+    text = ""
+    if isinstance(node, ast.JoinedStr):
+        text = "".join(constant(one) or "{}" for one in node.values)
+    elif isinstance(node, ast.BinOp):
+        text = constant(node.left)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        owner = node.func.value
+        if node.func.attr == "build" and named(owner).endswith(("Dsn", "Url")):
+            return True
+        text = constant(owner) if node.func.attr == "format" else ""
+    return bool(MADE.match(text))
+
+
 def connection(
-    packages: Packages, wanted: Mapping[str, Variable], known: Mapping[str, tuple[str, str]]
+    packages: Packages,
+    wanted: Mapping[str, Variable],
+    known: Mapping[str, tuple[str, str]],
+    tcp: bool,
+    data: str,
 ) -> Iterator[tuple[Variable, str]]:
-    """The variables that say where the database is, each with what it must be."""
+    """The variables that say where the database is, each with what it must be.
+
+    `data`: the directory that stays, for SQLite.
+    """
     driver = driver_of(packages)
-    in_parts = any(PART.fullmatch(name) and name.endswith(PARTS["host"]) for name in wanted)
+    in_parts = is_in_parts(wanted)
     for name, one in wanted.items():
         example = known.get(name, ("", ""))[0]
         if URL.fullmatch(name):
             is_made = one.default == COMPUTED or (in_parts and not one.is_needed and not example)
             if driver and not is_made:
-                yield one, database_url(scheme_of(packages, (example, one.default)))
-            elif found := re.match(r"(sqlite[+\w]*):", example or one.default):
-                yield one, f"{found[1]}:////var/lib/{{{{ app_name }}}}/database.sqlite3"
+                yield one, database_url(scheme_of(packages, (example, one.default)), tcp)
+            elif not driver and (found := re.match(r"(sqlite[+\w]*):", example or one.default)):
+                place = f"/srv/{{{{ app_name }}}}/shared/{data}/database.sqlite3"
+                yield one, f"{found[1]}:///{place}"
         elif driver and (matched := PART.fullmatch(name)):
             part = next((key for key, ends in PARTS.items() if matched[3] in ends), "")
             if part and (in_parts or one.is_needed):
                 yield one, f"{{{{ app_database.{part} }}}}"
-            elif matched[3] in PASSWORDS and one.is_needed:
-                yield one, NO_PASSWORD
+            elif matched[3] in PASSWORDS and (one.is_needed or tcp):
+                yield one, "{{ app_database.password }}" if tcp else NO_PASSWORD
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How an application finds its database.
+
+    `values`: what its variables must be. `tcp` and `sqlite`: where it says that it wants a host,
+    and a file of SQLite's, which is in `directory`.
+    """
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    tcp: str = ""
+    sqlite: str = ""
+    directory: str = ""
+
+    def settings(self) -> Iterator[Seen]:
+        if self.tcp:
+            why = "its URL of the database has a host and a password"
+            yield Seen("app_database_tcp", True, self.tcp, why)
+        if self.sqlite:
+            yield Seen("app_databases", [], self.sqlite, "SQLite, and no database of PostgreSQL's")
+            why = "SQLite's file, which a server of the group db backs up"
+            yield Seen("app_shared_directories", [self.directory], self.sqlite, why)
+
+
+def connected(
+    packages: Packages,
+    wanted: Mapping[str, Variable],
+    known: Mapping[str, tuple[str, str]],
+    modules: Sequence[Module],
+    directory: str,
+) -> Connection:
+    tcp = needs_host(packages, wanted, modules)
+    pairs = list(connection(packages, wanted, known, bool(tcp), directory))
+    sqlite = next((one.where for one, value in pairs if value.startswith("sqlite")), "")
+    return Connection({one.name: value for one, value in pairs}, tcp, sqlite, directory)
 
 
 def of_alembic(repository: Repository, home: str, ini: str) -> str:
@@ -107,14 +196,15 @@ def of_alembic(repository: Repository, home: str, ini: str) -> str:
 
 
 def beside_code(modules: Sequence[Module]) -> Iterator[str]:
-    """What to say of Django's SQLite in the project's own directory."""
+    """What to say of a file of SQLite's in the project's own directory."""
     for module in modules:
         for node in ast.walk(module.tree):
-            if constant(node) == "django.db.backends.sqlite3":
+            if BESIDE.fullmatch(constant(node)):
                 where = f"{module.path}:{node.lineno}" if isinstance(node, ast.expr) else ""
                 yield (
                     f"{where}: SQLite's file is beside the code, which is read-only on servers: "
-                    'put it below os.environ["STATE_DIRECTORY"], or use PostgreSQL'
+                    "read its path from a variable, and let it be in a directory of "
+                    "app_shared_directories; or use PostgreSQL"
                 )
 
 

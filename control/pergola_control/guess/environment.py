@@ -5,8 +5,6 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pergola_control.guess.database import connection
-from pergola_control.guess.packages import Packages
 from pergola_control.guess.variables import Variable, value_of
 from pergola_control.programs import CREDENTIALS
 from pergola_control.settings.placeholder import PLACEHOLDER
@@ -38,11 +36,12 @@ class Environment:
 
 
 def environment(
-    packages: Packages, wanted: Mapping[str, Variable], known: Mapping[str, tuple[str, str]]
+    wanted: Mapping[str, Variable],
+    known: Mapping[str, tuple[str, str]],
+    connects: Mapping[str, str],
 ) -> Environment:
-    """What is set for the variables that an application reads."""
+    """What is set for the variables that an application reads; `connects`: of its database."""
     found = Environment()
-    connects = {one.name: value for one, value in connection(packages, wanted, known)}
     for name, one in wanted.items():
         if name in connects:
             found.plain[name] = connects[name]

@@ -26,6 +26,8 @@ WSGI = {"Flask": "Flask", "Bottle": "Bottle", "get_wsgi_application": "Django's 
 FROM_ELSEWHERE = {("Application", "aiohttp"): "aiohttp"}
 MARKS = ("pyproject.toml", "setup.py", "Pipfile", "manage.py", "requirements.txt")
 LISTS = re.compile(r"(requirements/[^/]+|[^/]*requirements[^/]*)\.(txt|in)")
+IMPORTS_SRC = re.compile(r"^\s*(from|import) src\b", re.MULTILINE)
+FROM_BESIDE = re.compile(r"^\s*from \.", re.MULTILINE)
 USUAL = ("main", "app", "asgi", "wsgi", "server", "web", "api")
 
 
@@ -80,7 +82,7 @@ def lock_home(repository: Repository, home: str) -> str:
     return home
 
 
-def import_name(repository: Repository, path: str, home: str, text: str) -> str:
+def import_name(repository: Repository, path: str, home: str, is_package: bool) -> str:
     """How a module is imported: below `src` without that, unless it is a package's name."""
     package = posixpath.dirname(path)
     if repository.has(package, "__init__.py"):  # from the outermost package
@@ -88,22 +90,30 @@ def import_name(repository: Repository, path: str, home: str, text: str) -> str:
             package = posixpath.dirname(package)
         home = posixpath.dirname(package)
     inside = relative(path, home).removesuffix(".py").removesuffix("/__init__")
-    if not re.search(r"^\s*(from|import) src\b", text, re.MULTILINE):
+    if not is_package:
         inside = inside.removeprefix("src/")
     return inside.replace("/", ".")
 
 
 def modules_of(repository: Repository) -> list[Module]:
     """The modules that are no tests and no migrations, as far as they can be read."""
-    found: list[Module] = []
+    found: list[tuple[str, str, ast.Module]] = []
+    with_src: set[str] = set()  # projects to which `src` is a package
     for path in repository.names:
         if not path.endswith(".py") or PASSED_OVER.search(path) or len(found) == MOST_FILES:
             continue
         text = repository.read(path) or ""
         if len(text) <= MOST_BYTES and (tree := frameworks.parsed(text)):
             home = home_of(repository, path)
-            found.append(Module(path, home, import_name(repository, path, home, text), tree))
-    return found
+            found.append((path, home, tree))
+            # What imports from its own directory is in a package.
+            is_inside = posixpath.dirname(relative(path, home)) == "src"
+            if IMPORTS_SRC.search(text) or (is_inside and FROM_BESIDE.search(text)):
+                with_src.add(home)
+    return [
+        Module(path, home, import_name(repository, path, home, home in with_src), tree)
+        for path, home, tree in found
+    ]
 
 
 def applications(modules: Sequence[Module]) -> list[Found]:

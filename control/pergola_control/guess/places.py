@@ -57,6 +57,13 @@ class Place:
         inner = "" if is_built(self.repository, self.home) else inside_home(self.found.module)
         return posixpath.join(self.project, inner) if inner else self.project
 
+    @property
+    def free_directory(self) -> str:
+        """A directory that the repository has not: what is in one is copied from there once."""
+        names = ("data", "database", "sqlite")
+        taken = (any(self.repository.below(posixpath.join(self.base, name))) for name in names)
+        return next((name for name, is_taken in zip(names, taken, strict=True) if not is_taken), "")
+
     def command(self, text: str) -> str:
         """A command of the project's directory, from the base."""
         return f"cd {self.project} && {text}" if self.project else text

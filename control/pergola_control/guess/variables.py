@@ -25,6 +25,8 @@ COMPUTED = "…"  # a default that is made from other variables
 BLANK = re.compile(
     r"\s*(<.*>|\.\.\.|x{3,}|change[-_ ]?(me|this|it).*|your[-_ ].*)?\s*", re.IGNORECASE
 )
+# What an example leaves to a shell or to Compose: ${NAME}, ${NAME:-default}.
+LEFT = re.compile(r"\$\{\w+(?:(:?-)([^{}]*))?[^{}]*\}")
 # What systemd, libpq, the shell and Pergola give.
 GIVEN = re.compile(
     r"PERGOLA_\w+|PG[A-Z]+|PORT|WEB_CONCURRENCY|HOME|PATH|USER|LOGNAME|SHELL|TMPDIR|HOSTNAME|LANG|TZ"
@@ -238,4 +240,7 @@ def reader(call: ast.Call, has_reader: bool) -> str:
 def value_of(name: str, known: Mapping[str, tuple[str, str]]) -> str:
     """A value that an example gives and that is one, not a place to fill in."""
     value = known.get(name, ("", ""))[0]
+    if any(not found[1] for found in LEFT.finditer(value)):
+        return ""
+    value = LEFT.sub(r"\2", value)
     return "" if BLANK.fullmatch(value) else value

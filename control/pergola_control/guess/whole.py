@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pergola_control.guess import database, packages, places, routes, serving, static, variables
+from pergola_control.guess.database import Connection
 from pergola_control.guess.environment import Environment, environment
 from pergola_control.guess.modules import Found, Module, applications, modules_of
 from pergola_control.guess.packages import Packages
@@ -25,6 +26,7 @@ class Guess:
     seen: list[Seen] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     environment: Environment = field(default_factory=Environment)
+    connection: Connection = field(default_factory=Connection)
 
     @property
     def settings(self) -> dict[str, object]:
@@ -53,18 +55,14 @@ def guess(repository: Repository) -> Guess:
     whole = Guess(main.framework, bool(database.driver_of(own)))
     wanted = variables.variables(used(ours, main.module))
     known = variables.examples(repository, place.home)
-    whole.environment = environment(own, wanted, known)
-    whole.notes += [
-        f"{one.where}: pydantic's {one.annotation} takes no URL without a host: make it a str"
-        for name, one in wanted.items()
-        if "Dsn" in one.annotation and "app_database" in whole.environment.plain.get(name, "")
-    ]
+    whole.connection = database.connected(own, wanted, known, ours, place.free_directory)
+    whole.environment = environment(wanted, known, whole.connection.values)
     for one in settings(place, ours, own, commands, whole):
         if isinstance(one, Seen):
             whole.seen.append(one)
         else:
             whole.notes.append(one)
-    if not any("app_database" in value for value in whole.environment.plain.values()):
+    if not whole.connection.values:
         whole.notes += database.beside_code(ours)
     others = list(dict.fromkeys(one.asgi for one in found if one.module != main.module))
     if others:
@@ -117,21 +115,25 @@ def settings(
     health, note = serving.health(main, routes.paths(modules))
     yield health
     yield from filter(None, [note])
-    yield from migrations(place, own, commands, whole.has_database)
+    yield from whole.connection.settings()
+    yield from migrations(place, own, commands, whole)
     yield from static.static(place, modules, list(whole.environment.secret))
     yield from serving.processes(commands)
 
 
 def migrations(
-    place: Place, own: Packages, commands: Sequence[Start], has_database: bool
+    place: Place, own: Packages, commands: Sequence[Start], whole: Guess
 ) -> Iterator[Seen | str]:
     """app_migrate_command: as another tool runs it, or as the project's own files say."""
     found = database.migration(place.repository, place.home, own, place.found.asgi)
     release = next((one for one in commands if one.kind == "release"), None)
-    if not has_database:
+    if not whole.has_database and not whole.connection.sqlite:
         if found or release:
             where = found.where if found else release.where if release else ""
-            yield f"{where}: it has migrations, but no driver of PostgreSQL; they are not run"
+            yield (
+                f"{where}: it has migrations, but neither a driver of PostgreSQL nor a variable "
+                "with SQLite's file; they are not run without app_migrate_command"
+            )
         return
     if release:
         yield Seen("app_migrate_command", release.command, release.where, "run at each release")
@@ -140,5 +142,5 @@ def migrations(
     elif found:
         command = place.command(found.command)
         yield Seen("app_migrate_command", command, found.where, "its migrations")
-    if found and found.query:
+    if found and found.query and whole.has_database:
         yield Seen("app_schema_query", found.query, found.where, "the schema's revision")

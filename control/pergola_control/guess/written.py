@@ -30,7 +30,9 @@ caddy_email: {PLACEHOLDER} # for example: you@example.org
 base_operators: [] # for example: [{{name: ada, keys: ["ssh-ed25519 AAAA… ada@laptop"]}}]
 """
 # The templates that are not from the repository.
-OURS = re.compile(r"\{\{ (app_database\.\w+|app_domain|app_name|vault_\w+) \}\}")
+OURS = re.compile(
+    r"\{\{ (app_database\.\w+( \| with_scheme\('[\w+]+'\))?|app_domain|app_name|vault_\w+) \}\}"
+)
 ENVIRONMENT = ("app_environment", "app_secrets")
 REMEDY = (
     "look at where the repository has it; or write a file of settings, and name it: "

@@ -108,9 +108,7 @@ class Check:
         paths = variable_files(self.inventory, self.playbooks, self.host, self.groups)
         return read_files(paths, self.load)
 
-    def wrong(
-        self, specs: Mapping[str, Spec], evaluate: Evaluate
-    ) -> Iterator[Problem]:
+    def wrong(self, specs: Mapping[str, Spec], evaluate: Evaluate) -> Iterator[Problem]:
         """What is wrong with the values of some settings."""
         vaulted = frozenset(name for names in self.files.vaulted.values() for name in names)
         return setting_problems(specs, self.variables, self.defaults, vaulted, evaluate)
