@@ -456,6 +456,36 @@ def test_each_tool_itself_exports_its_lock_or_says_that_it_is_old(
     assert f"run `{command}" in repository.refused("app_version")
 
 
+# As PDM 2.11 made it.
+OLD_PDM = {
+    "pyproject.toml": (
+        '[project]\nname = "web"\nversion = "1"\nrequires-python = ">=3.11"\n'
+        'dependencies = ["idna"]\n'
+    ),
+    "pdm.lock": (
+        '[metadata]\ngroups = ["default"]\nstrategy = ["cross_platform", "inherit_metadata"]\n'
+        'lock_version = "4.4.1"\ncontent_hash = '
+        '"sha256:c0eb43acd508119bcc0fa529334ae498875fc10bc9e12d95e451a0c953c82acc"\n'
+        '[[package]]\nname = "idna"\nversion = "3.10"\nsummary = ""\ngroups = ["default"]\n'
+        f'files = [{{file = "idna-3.10-py3-none-any.whl", hash = "sha256:{64 * "0"}"}}]\n'
+    ),
+}
+
+
+def test_a_lock_of_an_older_pdm_is_taken_while_it_is_of_the_project(repository):
+    (content,) = repository.having(**OLD_PDM).form().files.values()
+    assert "idna==3.10" in content
+    project = OLD_PDM["pyproject.toml"].replace('"idna"', '"idna", "anyio"')
+    repository.having(**{"pyproject.toml": project})
+    assert "run `pdm lock --update-reuse`" in repository.refused("app_version")
+
+
+def test_a_lock_of_pdms_without_markers_is_refused_with_what_writes_them(repository):
+    repository.having(**{**OLD_PDM, "pdm.lock": OLD_PDM["pdm.lock"].replace("inherit", "x")})
+    said = repository.refused("app_version")
+    assert "run `pdm lock --strategy inherit_metadata --update-reuse`" in said
+
+
 def test_a_group_that_is_not_there_is_refused_without_any_tool(repository):
     repository.having(**POETRY)
     assert "has no group 'wep'; it has web" in repository.refused("app_groups", groups=("wep",))

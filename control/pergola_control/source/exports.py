@@ -12,18 +12,24 @@ import re
 import shutil
 import sys
 import tempfile
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pergola_control import uv
 from pergola_control.programs import run, some, text
 from pergola_control.refusal import LimitExceededError, RefusalError
+from pergola_control.source import pdm
 from pergola_control.source.commits import Commit
 from pergola_control.source.directories import Tree
 from pergola_control.source.lists import Flat, logical
-from pergola_control.source.projects import extras_of, groups_of, refuse_unknown, table, toml
+from pergola_control.source.projects import (
+    extras_of,
+    groups_of,
+    has_dependencies,
+    refuse_unknown,
+    toml,
+)
 from pergola_control.source.settings import Settings
 
 TOOLS = Path(__file__).with_name("tools")
@@ -174,7 +180,8 @@ def export(tool: Tool, python: Path, chosen: Sequence[str], files: dict[str, str
                     "app_version",
                     "run it in a clean checkout, and see what it waits for",
                 ) from None
-            if done.returncode:
+            is_old = tool.name == "pdm" and arguments == tool.check
+            if done.returncode and not (is_old and pdm.is_fresh(files)):
                 raise refusal(tool, arguments, text(done.stdout + b"\n" + done.stderr))
     listed = done.stdout.decode()
     if not list(logical(tool.lock, listed)) and has_dependencies(files[tool.project]):
@@ -183,18 +190,6 @@ def export(tool: Tool, python: Path, chosen: Sequence[str], files: dict[str, str
             f"{what}.", "app_version", f"run `{tool.remedy}`, and commit {tool.lock}"
         )
     return listed
-
-
-def has_dependencies(project: str) -> bool:
-    """Whether a pyproject.toml or a Pipfile names packages that are installed in any case."""
-    found = tomllib.loads(project)
-    named = {**table(found, "tool", "poetry", "dependencies"), **table(found, "packages")}
-    always = [
-        name
-        for name, how in named.items()
-        if name != "python" and not (isinstance(how, Mapping) and how.get("optional"))
-    ]
-    return bool(table(found, "project").get("dependencies") or always)
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -226,10 +221,11 @@ def refusal(tool: Tool, arguments: Sequence[str], said: str) -> RefusalError:
             "",
             "install one here (`uv python install`), or lower requires-python",
         )
+    remedy = pdm.WITH_MARKERS if "inherit_metadata" in said else tool.remedy
     return RefusalError(
         f"{tool.name} {' '.join(arguments)} does not take {tool.lock}:\n{shown}",
         "app_version",
-        f"run `{tool.remedy}`, and commit {tool.lock}",
+        f"run `{remedy}`, and commit {tool.lock}",
     )
 
 

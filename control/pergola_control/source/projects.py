@@ -90,3 +90,15 @@ def refuse_unknown(
             setting,
             "correct the name, or leave it out",
         )
+
+
+def has_dependencies(project: str) -> bool:
+    """Whether a pyproject.toml or a Pipfile names packages that are installed in any case."""
+    found = tomllib.loads(project)
+    named = {**table(found, "tool", "poetry", "dependencies"), **table(found, "packages")}
+    always = [
+        name
+        for name, how in named.items()
+        if name != "python" and not (isinstance(how, Mapping) and how.get("optional"))
+    ]
+    return bool(table(found, "project").get("dependencies") or always)
