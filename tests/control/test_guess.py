@@ -933,6 +933,34 @@ def test_the_path_of_a_controller_is_before_those_of_its_routes(tmp_path):
     assert settings_of(tmp_path, main_dot_py=text).settings["app_health_path"] == "/here/health"
 
 
+@pytest.mark.parametrize("prefix", ["prefix()", "settings.prefix", 'f"/{x}"'])
+def test_a_path_behind_a_prefix_that_is_not_known_is_not_taken(tmp_path, prefix):
+    text = (
+        "from fastapi import APIRouter, FastAPI\nrouter = APIRouter()\n\n\n"
+        '@router.get("/healthz")\ndef healthz(): ...\n\n\napp = FastAPI()\n'
+        f"app.include_router(router, prefix={prefix})\n"
+    )
+    found = settings_of(tmp_path, main_dot_py=text)
+    assert found.settings["app_health_path"] == "/openapi.json"
+    assert "main.py:5 is named for it, behind a prefix" in "\n".join(found.notes)
+
+
+@pytest.mark.parametrize(
+    ("lock", "install"),
+    [
+        ("web/bun.lockb", "bun install --frozen-lockfile && bun run build"),
+        ("bun.lock", "bun install --frozen-lockfile && bun run build"),
+        ("pnpm-lock.yaml", "pnpm install --frozen-lockfile && pnpm run build"),
+    ],
+)
+def test_a_front_end_is_installed_by_the_tool_of_its_lock(tmp_path, lock, install):
+    package = '{"scripts": {"build": "vite build"}, "devDependencies": {"vite": "7"}}'
+    folder = made(tmp_path / "tryout", {"requirements.txt": f"x==1{HASHED}", "main.py": BARE})
+    made(folder, {"web/package.json": package, lock: ""})
+    with opened(str(folder)) as repository:
+        assert f"cd web && {install}" in "\n".join(guess(repository).notes)
+
+
 def test_a_route_of_a_router_itself_has_no_slash_behind_it(tmp_path):
     text = (
         "from fastapi import APIRouter, FastAPI\napp = FastAPI()\n"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pergola_control.guess.modules import Module
 from pergola_control.guess.repository import Repository, relative
 from pergola_control.guess.variables import constant, named
+from pergola_control.source.places import above
 
 # What makes front ends, with the directory that it writes to.
 BUNDLERS = {"vite": "dist", "react-scripts": "build", "parcel": "dist", "@angular/cli": "dist"}
@@ -18,6 +19,7 @@ INSTALL = {
     "pnpm-lock.yaml": "pnpm install --frozen-lockfile",
     "yarn.lock": "yarn install --frozen-lockfile",
     "bun.lock": "bun install --frozen-lockfile",
+    "bun.lockb": "bun install --frozen-lockfile",
 }
 
 
@@ -156,7 +158,9 @@ def front_ends(repository: Repository) -> Iterator[FrontEnd]:
             continue
         output = output_of(repository, directory, content) if isinstance(content, Mapping) else ""
         if output and "build" in content.get("scripts", {}):
-            locks = [lock for lock in INSTALL if repository.has(directory, lock)]
+            # A workspace has its lock above its members; its tool finds that itself.
+            places = (directory, *above(directory))
+            locks = [lock for at in places for lock in INSTALL if repository.has(at, lock)]
             install = INSTALL[locks[0]] if locks else "npm install"
             command = f"{install} && {install.split()[0]} run build"
             yield FrontEnd(directory, output, command, repository.where(path, '"build"'))

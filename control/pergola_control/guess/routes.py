@@ -16,6 +16,7 @@ HEALTH = (
 )
 DECORATORS = ("get", "route", "api_route", "head")
 CALLS = ("Route", "path", "add_get", "add_route", "add_api_route", "add_url_rule")
+UNKNOWN = "{…}"  # a prefix that only running the code tells
 Key = tuple[str, str]  # a module's name, and a router's in it
 
 
@@ -30,8 +31,8 @@ class Path:
 def paths(modules: Sequence[Module]) -> list[Path]:
     """All paths, with the prefixes that their routers are included by."""
     by_name = {module.name: module for module in modules}
-    prefixes = {key: text for module in modules for key, text in own_prefixes(module)}
     texts = constants(modules)
+    prefixes = {key: text for module in modules for key, text in own_prefixes(module, texts)}
     included = dict(item for module in modules for item in inclusions(module, by_name, texts))
     found = []
     for module in modules:
@@ -44,12 +45,13 @@ def paths(modules: Sequence[Module]) -> list[Path]:
     return found
 
 
-def health_path(found: Sequence[Path]) -> Path | None:
-    """The path that is named for the application's health."""
+def health_path(found: Sequence[Path], known: bool = True) -> Path | None:
+    """The path that is named for the application's health; `known`: with all of its prefixes."""
     ranked = [
         (HEALTH.index(last), one.path.count("/"), one.path, one)
         for one in found
-        if (last := one.path.strip("/").rpartition("/")[2].lower()) in HEALTH
+        if ("{" not in one.path) == known
+        and (last := one.path.strip("/").rpartition("/")[2].lower()) in HEALTH
     ]
     return min(ranked, key=lambda each: each[:3])[3] if ranked else None
 
@@ -94,13 +96,20 @@ def route_of(call: ast.expr, known: dict[str, str]) -> str | None:
     return constant(path) if isinstance(path, ast.Constant) else known.get(named(path))
 
 
-def own_prefixes(module: Module) -> Iterator[tuple[Key, str]]:
+def prefix_said(node: ast.expr | None, known: dict[str, str]) -> str:
+    """What an argument for a prefix gives."""
+    if node is None or isinstance(node, ast.Constant):
+        return constant(node)
+    return UNKNOWN if isinstance(node, ast.Call) else known.get(named(node), UNKNOWN)
+
+
+def own_prefixes(module: Module, known: dict[str, str]) -> Iterator[tuple[Key, str]]:
     """What routers say themselves: APIRouter(prefix="/users")."""
     for line in module.tree.body:
         if isinstance(line, ast.Assign) and isinstance(line.value, ast.Call):
-            given = {one.arg: constant(one.value) for one in line.value.keywords}
+            given = {one.arg: one.value for one in line.value.keywords}
             for target in line.targets:
-                yield (module.name, named(target)), given.get("prefix", "")
+                yield (module.name, named(target)), prefix_said(given.get("prefix"), known)
 
 
 def inclusions(
@@ -118,8 +127,7 @@ def inclusions(
                 yield (target, "urlpatterns"), ((module.name, "urlpatterns"), prefix)
         elif named(node) == "include_router" and isinstance(node.func, ast.Attribute):
             given = {one.arg: one.value for one in node.keywords}
-            prefix_node = given.get("prefix")
-            prefix = constant(prefix_node) or known.get(named(prefix_node), "")
+            prefix = prefix_said(given.get("prefix"), known)
             outer = origin.get(named(node.func.value), (module.name, named(node.func.value)))
             yield included_key(node.args[0], module, origin), (outer, prefix)
         elif named(node) == "mount" and isinstance(node.func, ast.Attribute):

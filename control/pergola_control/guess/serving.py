@@ -96,17 +96,19 @@ def health(found: Found, known: Sequence[Path]) -> tuple[Seen, str]:
     setting = "app_health_path"
     if one := health_path(known):
         return Seen(setting, one.path, one.where, "a path named for it"), ""
+    other = health_path(known, known=False)
+    unsure = f"{other.where} is named for it, behind a prefix that is not known; " if other else ""
     root = next((one for one in known if one.path == "/"), None)
     add = "add a path that queries the database, and answers 200"
     if root:
-        note = f"app_health_path is the front page ({root.where}): {add}, such as /healthz"
+        note = f"{unsure}app_health_path is the front page ({root.where}): {add}, such as /healthz"
         return Seen(setting, "/", root.where, "no path is named for it"), note
     if found.framework == "FastAPI" and has_openapi(found.module):
-        note = f"app_health_path is /openapi.json, which says only that it runs: {add}"
+        note = f"{unsure}app_health_path is /openapi.json, which says only that it runs: {add}"
         return Seen(setting, "/openapi.json", found.where, "no path is named for it"), note
     note = (
-        f"no path was found that says that it is ready: {add}; or name in app_health_status what "
-        'app_health_path answers, such as ["404"]'
+        f"{unsure}no path was found that says that it is ready: {add}; or name in "
+        'app_health_status what app_health_path answers, such as ["404"]'
     )
     return Seen(setting, "/", found.where, "no path is named for it"), note
 
