@@ -961,6 +961,20 @@ def test_a_front_end_is_installed_by_the_tool_of_its_lock(tmp_path, lock, instal
         assert f"cd web && {install}" in "\n".join(guess(repository).notes)
 
 
+def test_what_a_compose_file_runs_beside_it_is_told(tmp_path):
+    compose = (
+        "services:\n  web:\n    build: .\n    command: uvicorn main:app\n"
+        "  jobs:\n    build: .\n    command: celery -A main worker\n"
+        "  cache:\n    image: redis:8-alpine\n  db:\n    image: postgres\n    command: x\n"
+    )
+    notes = settings_of(tmp_path, main_dot_py=BARE, compose_dot_yaml=compose).notes
+    told = [note for note in notes if note.startswith("compose.yaml")]
+    assert len(told) == 2
+    assert '5: what runs beside the server goes to app_processes: [{"name": "jobs", ' in told[0]
+    assert '"command": "celery -A main worker"}]' in told[0]
+    assert "compose.yaml:8: app_services: [valkey]" in told[1]
+
+
 def test_a_route_of_a_router_itself_has_no_slash_behind_it(tmp_path):
     text = (
         "from fastapi import APIRouter, FastAPI\napp = FastAPI()\n"

@@ -17,6 +17,7 @@ from pergola_control.source.projects import table
 from pergola_control.source.runners import RunnerError, unwrapped
 
 COMPOSE = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+STORE = re.compile(r"(\S+/)?(redis|valkey)(:|$)")
 SERVERS = ("uvicorn", "gunicorn", "hypercorn", "granian", "daphne")
 STARTED = re.compile(rf"^(exec\s+)?(python[\d.]*\s+-m\s+(?=({'|'.join(SERVERS)})\b))?")
 TARGET = re.compile(r"[A-Za-z_][\w.]*(:[A-Za-z_]\w*(\(\))?)?")
@@ -140,6 +141,25 @@ def of_compose(repository: Repository, directory: str) -> Iterator[Start]:
             start = Start(repository.where(path, "command:"), "web", spelled(command))
             if Start("", "", plain(start)).server:
                 yield start
+
+
+def beside(repository: Repository, home: str) -> Iterator[str]:
+    """What to say of a compose file's other services, which are not guessed."""
+    places = [path_of(at, name) for at in dict.fromkeys((home, "")) for name in COMPOSE]
+    for path in places:
+        for name, service in table(yaml_of(repository, path), "services").items():
+            if not isinstance(service, Mapping):
+                continue
+            where = repository.where(path, rf"^\s+{re.escape(str(name))}:")
+            command = plain(Start(where, "", spelled(service.get("command"))))
+            if STORE.match(str(service.get("image", ""))):
+                yield (
+                    f"{where}: app_services: [valkey] brings what {name} is; its URL, of a socket, "
+                    "is in REDIS_URL, whereas a host and a port lead nowhere"
+                )
+            elif command and "build" in service and not Start(where, "", command).server:
+                wanted = json.dumps({"name": str(name), "command": command}, ensure_ascii=False)
+                yield f"{where}: what runs beside the server goes to app_processes: [{wanted}]"
 
 
 def of_dockerfile(repository: Repository, directory: str) -> Iterator[Start]:

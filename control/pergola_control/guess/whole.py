@@ -12,7 +12,7 @@ from pergola_control.guess.packages import Packages
 from pergola_control.guess.places import Place
 from pergola_control.guess.repository import Repository
 from pergola_control.guess.seen import Seen
-from pergola_control.guess.start import Start, starts
+from pergola_control.guess.start import Start, beside, starts
 from pergola_control.programs import some
 from pergola_control.refusal import RefusalError
 
@@ -64,6 +64,7 @@ def guess(repository: Repository) -> Guess:
             whole.notes.append(one)
     if not whole.connection.values:
         whole.notes += database.beside_code(ours)
+    whole.notes += beside(repository, place.home)
     others = list(dict.fromkeys(one.asgi for one in found if one.module != main.module))
     if others:
         whole.notes.append(f"other applications that it could be: {some(others)}")
