@@ -20,7 +20,8 @@ def read(tmp_path):
     def run(text):
         path = tmp_path / "settings.yml"
         path.write_text(f"app_environment:\n  {text}\n")
-        return DataLoader().load_from_file(str(path))["app_environment"]
+        loaded = DataLoader().load_from_file(str(path), trusted_as_template=True)
+        return loaded["app_environment"]
 
     return run
 
