@@ -9,7 +9,7 @@ from pergola.errors import PergolaError
 from pergola.people import shortened
 from pergola.records import MANIFEST, Line
 from pergola.release.releases import Releases, other, point
-from pergola.release.remedies import remedies
+from pergola.release.remedies import to_do
 from pergola.release.remedies.seen import Seen
 from pergola.release.servers import kind
 from pergola.system import UNITS, disable, enable, journal, persist, reread, show, systemctl, write
@@ -93,13 +93,12 @@ class Slots:
         systemctl("kill", "--signal=KILL", unit)
         self.stop(colour)
         code = self.releases.path(release) / "code" / manifest.directory
-        found = remedies(Seen(manifest, lines, said, result, self.app.home, code))
-        to_do = "\n            ".join(found)
+        found = to_do(Seen(manifest, lines, said, result, self.app.home, code))
         return PergolaError(
             f"{release} did not become ready in {seconds:.0f} s",
             "\n".join(
                 [
-                    *([f"what to do: {to_do}"] if found else []),
+                    *filter(None, [found]),
                     f"journal of {unit}:\n{shortened(lines)}",
                     f"last health response: {said.strip()}",
                 ]

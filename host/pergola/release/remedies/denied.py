@@ -10,7 +10,7 @@ from pergola.release.remedies.seen import Seen
 DENIED = re.compile(r"\[Errno (1|2|13|30)\] [\w -]+: '([^'\n]+)'")
 BIND = r"bind on address \('[^']*', (\d+)[^\n]*"
 PORT_REFUSED = re.compile(rf"\[Errno 1\][^\n]*{BIND}", re.IGNORECASE)
-NO_DIRECTORY = re.compile(r"Directory '([^'\n]+)' does not exist")
+NO_DIRECTORY = re.compile(r"[Dd]irectory '([^'\n{}]+)' does not exist")
 WRITABLE = ("/tmp/", "/var/tmp/", "/dev/shm/")  # noqa: S108 - compared only
 FAMILIES = "AF_UNIX AF_INET AF_INET6"
 
