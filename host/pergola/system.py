@@ -287,10 +287,13 @@ def reread(*units: str) -> bool:
     return changed
 
 
-def journal(unit: str, most: int = 30) -> str:
-    """The first and the last lines that the latest run of a unit wrote."""
-    run_of = show(unit, "InvocationID")
-    wanted = f"_SYSTEMD_INVOCATION_ID={run_of}" if run_of else f"--unit={unit}"
+def journal(unit: str, most: int = 30, since: float | None = None) -> str:
+    """The first and the last lines that the latest run of a unit, or all since then, wrote."""
+    wanted = [f"--unit={unit}"]
+    if since is not None:
+        wanted = [f"_SYSTEMD_UNIT={unit}", f"--since=@{int(since)}"]
+    elif run_of := show(unit, "InvocationID"):
+        wanted = [f"_SYSTEMD_INVOCATION_ID={run_of}"]
     attempt("journalctl", "--sync")
-    said = attempt("journalctl", "--no-pager", "--output=cat", "--lines=1000", wanted).stdout
+    said = attempt("journalctl", "--no-pager", "--output=cat", "--lines=1000", *wanted).stdout
     return shortened(said, most) or "(no line in the journal)"
