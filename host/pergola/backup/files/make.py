@@ -26,7 +26,7 @@ TREE, COPIES = "tree", "databases"
 PARTS = 7
 NAMED = 5
 NONE = "no application has files in a shared directory"
-HERE_ONLY = "on this server's own disk only: another copy is made by backup_s3, not by group backup"
+HERE_ONLY = "on this server's own disk only: group backup, or backup_s3, has another copy kept"
 
 
 def make() -> None:
@@ -42,12 +42,8 @@ def make() -> None:
             with collected(failed):
                 said += back_up(app, failed)
         if failed:
-            raise PergolaError(
-                "; ".join(error.reason for error in failed),
-                "\n".join(filter(None, (error.evidence for error in failed))),
-                hint=next((error.hint for error in failed if error.hint), ""),
-            )
-        if said and len(repositories.of("")) == 1:
+            raise together(failed)
+        if said and not repositories.are_elsewhere():
             said.append(HERE_ONLY)
         result.says = "; ".join(said) or NONE
 
@@ -75,6 +71,14 @@ def collected(failed: list[PergolaError]) -> Iterator[None]:
         failed.append(error)
     except OSError as error:
         failed.append(of_system(error))
+
+
+def together(failed: Sequence[PergolaError]) -> PergolaError:
+    return PergolaError(
+        "; ".join(error.reason for error in failed),
+        "\n".join(filter(None, (error.evidence for error in failed))),
+        hint=next((error.hint for error in failed if error.hint), ""),
+    )
 
 
 def has_files(app: App) -> bool:
