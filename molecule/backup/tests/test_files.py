@@ -160,15 +160,13 @@ def test_what_is_not_what_its_name_says_is_refused(web1: Host, vault1: Host, run
 
 def test_the_server_can_only_read_its_copies(web1: Host, vault1: Host, run: Run) -> None:
     before = vault1.check_output(f"sha256sum {COPY}/config")
-    put = f"pgbackrest --stanza=web1 --repo=2 repo-put files/web1/keeper/config </etc/hostname"
+    put = "pgbackrest --stanza=web1 --repo=2 repo-put files/web1/keeper/config </etc/hostname"
     refused = web1.run(f"cd / && runuser -u postgres -- {put}")
     assert "Read-only file system" in refused.stdout + refused.stderr
     assert vault1.check_output(f"sha256sum {COPY}/config") == before
 
 
-def test_what_the_server_deletes_stays_and_comes_back(
-    web1: Host, vault1: Host, run: Run, playbook: Playbooks
-) -> None:
+def test_what_the_server_deletes_stays_and_comes_back(web1: Host, vault1: Host, run: Run) -> None:
     """By a restore: no backup is begun in the place of the lost ones."""
     there = names(vault1, COPY)
     as_keeper(web1, f"echo last >{HOME}/shared/media/a.txt")
