@@ -25,7 +25,8 @@ NAMED = 5
 NONE = "no server has backups of applications' files"
 HINT = """\
 this host did not do that: see to the server first (docs/backups.md, "When the server is in somebody
-else's hands"). If it was meant, have the copy begin anew: sudo rm -r {place}"""
+else's hands"). If it was meant, remove the copy, and the next run makes another:
+sudo rm -r {place}"""
 
 
 @dataclass
