@@ -169,7 +169,7 @@ def test_what_has_gone_meanwhile_is_no_fault(hosts):
     pack = hosts.write("data", b"is removed")
 
     def remove(words):
-        if "repo-ls" in words and "--recurse" in words:
+        if len(hosts.commands) > 2:  # it has been listed
             (hosts.theirs / "notes" / pack).unlink(missing_ok=True)
 
     hosts.after = remove
