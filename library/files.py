@@ -158,7 +158,6 @@ def check_together(module: AnsibleModule, beside: list[tuple[File, Path]]) -> No
     if not any(file.path.is_relative_to(folder) for file, _ in beside):
         return
     with tempfile.TemporaryDirectory(prefix=".pergola-") as name:
-        Path(name).chmod(0o711)  # the program may run as another account
         copy = Path(name) / folder.name
         if folder.is_dir():
             shutil.copytree(folder, copy, ignore_dangling_symlinks=True)
@@ -178,6 +177,9 @@ def check_together(module: AnsibleModule, beside: list[tuple[File, Path]]) -> No
             if path in sources:
                 own_alike(path, sources[path])
         command = [word.replace("%s", str(copy)) for word in shlex.split(wanted["validate"])]
+        # The program may run as another account. Nobody but root reached the copies before they had
+        # their owners and modes.
+        Path(name).chmod(0o711)
         code, out, err = module.run_command(command)
     if code:
         text = f"{out}{err}".strip().replace(str(copy), str(folder))

@@ -14,7 +14,7 @@ requirements=requirements.txt
 case $purpose in
   demo) packages="$packages systemd-container mmdebstrap nftables iproute2 curl" ;;
   test)
-    packages="$packages systemd-container mmdebstrap nftables iproute2 curl postgresql"
+    packages="$packages systemd-container mmdebstrap nftables iproute2 curl postgresql restic"
     requirements=requirements-dev.txt
     ;;
 esac

@@ -114,13 +114,12 @@ def swap(old: str, new: str) -> Callable[[str], str]:
     return change
 
 
-def changes(static: str) -> dict[str, Change]:
-    """All changes by name; `static` is the path of the static file."""
+def changes() -> dict[str, Change]:
+    """All changes by name."""
     cores = len(os.sched_getaffinity(0))
     starlette = {
         "PERGOLA_ASGI": "starlette_files:app",
         "PERGOLA_UVICORN_OPTIONS": f"--app-dir {WORK}",
-        "PERGOLA_HEALTH_PATH": static,  # asked by the gate
     }
     return {
         "": Change(),
@@ -186,7 +185,7 @@ class Host:
         static = max(Path("/srv/linkboard/assets").glob("*.css"), key=lambda p: p.stat().st_size)
         self.cookie = self.sign_in()
         self.paths = {"healthz": "/healthz", "board": "/", "static": f"/static/{static.name}"}
-        self.changes = changes(self.paths["static"])
+        self.changes = changes()
 
     def install(self) -> None:
         """Install the client and nginx, and start nginx beside Caddy."""

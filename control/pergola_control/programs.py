@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -52,10 +53,25 @@ def run(
 
 def text(raw: bytes) -> str:
     """A program's message for a person: without credentials in addresses."""
-    return CREDENTIALS.sub(r"\1", raw.decode(errors="replace").strip())
+    return without_credentials(raw.decode(errors="replace").strip())
+
+
+def without_credentials(shown: str) -> str:
+    """A text whose addresses have lost their names and passwords."""
+    return CREDENTIALS.sub(r"\1", shown)
 
 
 def some(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
     more = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def unread(command: str) -> str:
+    """Why no shell can read a command, without running it; "" if one can."""
+    shell = shutil.which("bash") or "sh"  # the larger language of the two
+    done = subprocess.run([shell, "-n", "-c", command], capture_output=True, text=True, check=False)
+    if not done.returncode:
+        return ""
+    first = (done.stderr.splitlines() or ["?"])[0]
+    return re.sub(r"^.*?: (line )?\d+: ", "", first)

@@ -12,6 +12,7 @@ class RefusalError(Exception):
     """
 
     def __init__(self, what: str, setting: str, remedy: str) -> None:
+        self.what, self.setting, self.remedy = what, setting, remedy
         where = f"\n  Setting: {setting}" if setting else ""
         super().__init__(f"{what}{where}\n  Next: {remedy}")
 

@@ -44,18 +44,17 @@ def put_first(path: str, line: str, why: str) -> None:
     As PostgreSQL's account: the directory is its own.
     """
     mark = f"  # Pergola: {why}"
+    hint = f"add this as its first line, then deploy again: {line}{mark}"
     there = attempt("cat", path, account=ACCOUNT, timeout=SECONDS_FOR_ANSWER)
+    if there.returncode:  # or all that is in it would be lost
+        raise PergolaError(f"{path} could not be read", last_lines(there.stderr), hint=hint)
     kept = [other for other in there.stdout.splitlines() if not other.endswith(mark)]
     text = "\n".join([line + mark, *kept, ""])
     save = 'umask 027 && cat >"$1.pergola" && mv "$1.pergola" "$1"'
     command = ("sh", "-euc", save, "sh", path)
     saved = attempt(*command, account=ACCOUNT, stdin=text, timeout=SECONDS_FOR_ANSWER)
-    if there.returncode or saved.returncode:
-        raise PergolaError(
-            f"{path} could not be changed",
-            last_lines(there.stderr + saved.stderr),
-            hint=f"add this as its first line, then deploy again: {line}{mark}",
-        )
+    if saved.returncode:
+        raise PergolaError(f"{path} could not be changed", last_lines(saved.stderr), hint=hint)
 
 
 # -- the password ----------------------------------------------------------------------------------

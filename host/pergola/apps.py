@@ -101,6 +101,10 @@ class App:
             (self.home / "live/green").touch()
             write(page, TEMPLATE.format(text=NOTHING_YET))
 
+    def has_site(self) -> bool:
+        """Whether visitors see anything of it: its releases, or that none is live yet."""
+        return not self.is_live() or self.manifest.web
+
     @property
     def manifest(self) -> Manifest:
         """The live release's; empty where somebody removed that by hand."""
@@ -157,11 +161,7 @@ class App:
                 gate = attempt(
                     *("timeout", "30", "/usr/bin/python3", "-I", self.home / "lib/gate.py"),
                     *(self.run_dir, self.colour),
-                    environment={
-                        "MAINPID": show(unit, "MainPID"),
-                        "PERGOLA_HEALTH_PATH": manifest.health_path,
-                        "PERGOLA_DOMAIN": manifest.domain,
-                    },
+                    environment={"MAINPID": show(unit, "MainPID")},
                 )
                 if gate.returncode == 0:
                     return

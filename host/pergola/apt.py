@@ -63,6 +63,12 @@ def of_system(name: str) -> str | None:
     return None
 
 
+def brought_by(names: Iterable[str]) -> set[str]:
+    """What an installation of packages would bring, those that they need among it."""
+    said = attempt("apt-get", "--simulate", "--no-install-recommends", "install", *names).stdout
+    return {line.split()[1] for line in said.splitlines() if line.startswith("Inst ")}
+
+
 def names() -> list[str]:
     """Every package that apt knows."""
     return attempt("apt-cache", "pkgnames").stdout.split()

@@ -89,6 +89,7 @@ def each_from_cron(text: str) -> list[str]:
     """When cron's line runs, in systemd's form; none: it is not cron's, or systemd cannot say it.
 
     Cron runs on the days of the month and also on those of the week, where it is given both: two.
+    Where one of these begins with a star it runs on the days that are both.
     """
     text = text.strip()
     if text.lower() in NICKNAMES:
@@ -105,7 +106,7 @@ def each_from_cron(text: str) -> list[str]:
     except ValueError:
         return []
     time = f"{hour}:{minute}:00"
-    if words[2] != "*" and words[4] != "*":
+    if not words[2].startswith("*") and not words[4].startswith("*"):
         return [f"*-{month}-{day} {time}", f"{week} *-{month}-* {time}".strip()]
     return [f"{week} *-{month}-{day} {time}".strip()]
 

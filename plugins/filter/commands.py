@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "control"))
+
+from pergola_control.programs import unread
 
 
 def processes_each(processes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -22,17 +25,11 @@ def processes_each(processes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
 
 def commands_wrong(commands: Mapping[str, str]) -> list[str]:
     """Of each command (by what has it) that no shell can read: what the shell says of it."""
-    shell = shutil.which("bash") or "sh"  # the larger language of the two
-    found = []
-    for where, command in commands.items():
-        done = subprocess.run(
-            [shell, "-n", "-c", command], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            first = (done.stderr.splitlines() or ["?"])[0]
-            said = re.sub(r"^.*?: (line )?\d+: ", "", first)
-            found.append(f"{where}: no shell can read the command: {said}")
-    return found
+    return [
+        f"{where}: no shell can read the command: {said}"
+        for where, command in commands.items()
+        if (said := unread(command))
+    ]
 
 
 class FilterModule:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import quote, unquote
 
 SOCKETS = "/run/postgresql"
 LOOPBACK = "127.0.0.1"
@@ -16,6 +16,8 @@ PORT = 5432
 # The host makes the password of its own PostgreSQL, and puts it in (host/pergola/access.py).
 STANDS_FOR = "__PERGOLA_DATABASE_PASSWORD__"
 EXAMPLE = "postgresql://shop:password@db.example.org:5432/shop"
+NO_PORT = f"names a port that is no number from 1 to 65535; example: {EXAMPLE}"
+PORT_NUMBER = re.compile(r"[1-9][0-9]{0,4}")
 # Read by libpq of every version and by asyncpg: Debian's and Ubuntu's certificate authorities.
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 # What of a URL tells who verifies the server's certificate by its name.
@@ -25,6 +27,7 @@ URL = re.compile(
     r"(?P<hosts>[^@/?#]*)(?:/(?P<name>[^/?#]*))?(?:\?(?P<query>[^#]*))?"
 )
 HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d+))?")
+NAME_OR_ADDRESS = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]+")
 MODES = ("disable", "allow", "prefer", "require", "verify-ca", VERIFIED)
 # A URL's parameters by libpq's variables.
 PARAMETERS = {
@@ -87,29 +90,49 @@ def parts_of(url: str) -> Parts:
         )
     hosts = [HOST.fullmatch(one) for one in found["hosts"].split(",")]
     if None in hosts:
-        return Parts({}, f"names a port that is no number; example: {EXAMPLE}")
-    ports = [(one[2] or str(PORT)) for one in hosts if one]
+        return Parts({}, NO_PORT)
     said = {
         "PGUSER": unquote(found["user"] or ""),
         "PGPASSWORD": unquote(found["password"] or ""),
         "PGHOST": ",".join(unquote(one[1]).strip("[]") for one in hosts if one),
-        "PGPORT": ",".join(ports) if found["hosts"] else str(PORT),
+        "PGPORT": ",".join(one[2] or "" for one in hosts if one),
         "PGDATABASE": unquote(found["name"] or ""),
     }
-    for name, value in parse_qsl(found["query"] or "", keep_blank_values=True):
+    for pair in filter(None, (found["query"] or "").split("&")):
+        name, equals, value = map(unquote, pair.partition("="))  # libpq leaves a + as it is
         if name not in PARAMETERS:
             return Parts(
                 {}, f"has the parameter {name}, which libpq does not know; remove it from the URL"
             )
+        if not equals:
+            return Parts({}, f"has the parameter {name} without a value; remove it from the URL")
         said[PARAMETERS[name]] = value
     missing = {"PGHOST": "host", "PGDATABASE": "database", "PGUSER": "user"}
-    if lacks := [what for name, what in missing.items() if not said[name]]:
+    if lacks := [what for name, what in missing.items() if not all(said[name].split(","))]:
         return Parts({}, f"names no {' and no '.join(lacks)}; example: {EXAMPLE}")
+    if wrong := places_wrong(said["PGHOST"].split(","), said["PGPORT"].split(",")):
+        return Parts({}, wrong)
+    said["PGPORT"] = ",".join(one or str(PORT) for one in said["PGPORT"].split(","))
     if (mode := said.setdefault("PGSSLMODE", VERIFIED)) not in MODES:
         return Parts({}, f"has the sslmode {mode}; there are {', '.join(MODES)}")
     if said["PGSSLMODE"].startswith("verify-") and "PGSSLROOTCERT" not in said:
         said["PGSSLROOTCERT"] = AUTHORITIES
     return Parts({name: value for name, value in said.items() if value})
+
+
+def places_wrong(hosts: Sequence[str], ports: Sequence[str]) -> str:
+    """Why hosts and ports are not those of servers; empty when they are."""
+    for host in hosts:
+        if not NAME_OR_ADDRESS.fullmatch(host):
+            return (
+                f"has the host {host}, which is no name and no address of a server; example: "
+                f"{EXAMPLE} (the server's own PostgreSQL needs no app_database_url)"
+            )
+    if any(port and not (PORT_NUMBER.fullmatch(port) and int(port) < 2**16) for port in ports):
+        return NO_PORT
+    if len(ports) not in (1, len(hosts)):
+        return f"names {len(ports)} ports for {len(hosts)} hosts; example: {EXAMPLE}"
+    return ""
 
 
 def database_url_wrong(url: str) -> str:

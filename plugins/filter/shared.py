@@ -34,6 +34,11 @@ def wrong(directories: Sequence[Any], static_url: str) -> Iterator[str]:
     names = each(directories)
     for one in names:
         yield from filter(None, [path_wrong(one["path"]), url_wrong(one["public"])])
+        if one["public"] and re.search(r"(^|/)[.]", one["path"]):
+            yield (
+                f"{NAME}: '{one['path']}' cannot be public: nothing is served of a directory whose "
+                "name begins with a dot"
+            )
     for one, other in itertools.combinations(names, 2):
         outer, inner = sorted([one["path"], other["path"]], key=len)
         if outer == inner:

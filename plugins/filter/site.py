@@ -21,6 +21,15 @@ STATUSES = (301, 302, 303, 307, 308)
 HEADER = re.compile(r"[A-Za-z0-9-]+")
 # As Caddy reads sizes: MB are millions, MiB are powers of two.
 SIZE = re.compile(r"(\d+(?:[.]\d+)?)\s*(?:([kmgt])(i?))?b?", re.IGNORECASE)
+# What Caddy's configuration is made of: a text in quotes, one that ends with its own mark, a
+# comment, a word.
+TOKEN = re.compile(
+    r"""(?P<quoted>"(?:\\.|[^"\\])*"|`[^`]*`)
+    | <<(?P<mark>[\w-]+)\n(?:.*\n)*?[ \t]*(?P=mark)(?!\S)
+    | \#.*
+    | \S+""",
+    re.VERBOSE,
+)
 LIMITS = {"max_body_size", "response_header_seconds"}
 
 
@@ -154,6 +163,8 @@ def headers_wrong(headers: Mapping[object, object], setting: str) -> Iterator[st
             yield f"{setting}: '{name}' is no name of a header"
         elif value is not None and (not isinstance(value, str) or not value.isprintable()):
             yield f"{setting}: {name} must be a text of one line"
+        elif value is not None and "\\" in str(value):
+            yield f"{setting}: {name}: a \\ would change what Caddy reads; leave it out"
 
 
 def quoted(value: object) -> str:
@@ -185,11 +196,15 @@ def networks_wrong(names: Sequence[object], known: Mapping[str, object]) -> Iter
 def snippet_wrong(text: str) -> str:
     """Why a piece of configuration does not stay within the site: its braces."""
     depth = 0
-    for number, line in enumerate(text.splitlines(), start=1):
-        for letter in re.sub(r"(^|\s)#.*", "", line):
-            depth += {"{": 1, "}": -1}.get(letter, 0)
-            if depth < 0:
-                return f"app_caddy_extra, line {number}: this }} closes nothing"
+    for token in TOKEN.finditer(text):
+        where = f"app_caddy_extra, line {text.count(chr(10), 0, token.start()) + 1}"
+        if token[0].startswith(('"', "`")) and not token["quoted"]:
+            return f"{where}: this {token[0][0]} is not closed"
+        # To Caddy a brace alone is one in quotes as well.
+        word = token["quoted"][1:-1] if token["quoted"] else token[0]
+        depth += {"{": 1, "}": -1}.get(word, 0)
+        if depth < 0:
+            return f"{where}: this }} closes nothing"
     return "app_caddy_extra: a { is not closed" if depth else ""
 
 

@@ -46,7 +46,7 @@ def test_what_a_shell_can_read_is_taken(command):
 )
 @pytest.mark.parametrize("shell", ["bash", ""])
 def test_what_no_shell_can_read_is_refused(command, shell, monkeypatch):
-    monkeypatch.setattr(commands.shutil, "which", lambda _: shell)
+    monkeypatch.setattr("shutil.which", lambda _: shell)
     (said,) = commands.commands_wrong({"app_processes, worker": command})
     assert said.startswith("app_processes, worker: no shell can read the command: ")
     assert not said.endswith(": ")

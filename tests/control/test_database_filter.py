@@ -48,6 +48,21 @@ def test_control_node_and_host_mean_the_same_word():
             SHOP | VERIFIED | {"PGHOST": "2001:db8::1", "PGPORT": "5433"},
             "hush",
         ),
+        (
+            "postgresql:///shop?host=db.example.org&port=&user=shop&password=a+b%20c",
+            SHOP | VERIFIED,
+            "a+b c",
+        ),
+        (
+            "postgresql://shop@a,b/shop?port=5433&options=-c+a%3D1&",
+            SHOP | VERIFIED | {"PGHOST": "a,b", "PGPORT": "5433", "PGOPTIONS": "-c+a=1"},
+            "",
+        ),
+        (
+            "postgresql://shop@/shop?host=a,2001:db8::1&port=5433,",
+            SHOP | VERIFIED | {"PGHOST": "a,2001:db8::1", "PGPORT": "5433,5432"},
+            "",
+        ),
     ],
 )
 def test_what_a_url_says_is_in_libpqs_variables_and_its_certificate_is_verified(
@@ -67,6 +82,8 @@ def test_what_a_url_says_is_in_libpqs_variables_and_its_certificate_is_verified(
         ("postgresql://s@a,b:1/x", "postgresql://s@a:5432,b:1/x"),
         ("postgresql://s@[::1]:1/x", "postgresql://s@[::1]:1/x"),
         ("postgresql+asyncpg:///x?host=h&user=s&password=p%2Fq", "postgresql://s:p%2Fq@h:5432/x"),
+        ("postgresql://s@a,b/x?port=1", "postgresql://s@a:1,b:1/x"),
+        ("postgresql://s@/x?host=a,::1&port=1,2", "postgresql://s@a:1,[::1]:2/x"),
     ],
 )
 def test_its_url_for_templates_has_no_parameters_which_some_drivers_do_not_know(url, wanted):
@@ -85,6 +102,17 @@ def test_its_url_for_templates_has_no_parameters_which_some_drivers_do_not_know(
         ("postgresql://s:hush@h:port/x", "names a port that is no number"),
         ("postgresql://s:hush@h/x?pool_size=3", "has the parameter pool_size"),
         ("postgresql://s:hush@h/x?sslmode=on", "has the sslmode on; there are disable"),
+        ("postgresql://s:hush@h/x?port=abc", "names a port that is no number"),
+        ("postgresql://s:hush@h/x?port=0", "names a port that is no number"),
+        ("postgresql://s:hush@h:65536/x", "names a port that is no number"),
+        ("postgresql://s:hush@h/x?port=٣", "names a port that is no number"),
+        ("postgresql://s:hush@a,b/x?port=1,2,3", "names 3 ports for 2 hosts"),
+        ("postgresql://s:hush@a,/x", "names no host"),
+        ("postgresql://s:hush@h/x?host=/run/x", "has the host /run/x"),
+        ("postgresql://s:hush@%2Frun%2Fx/x", "has the host /run/x"),
+        ("postgresql://s:hush@/x?host=a,/run/x", "has the host /run/x"),
+        ("postgresql://s:hush@h/x?host=[::1]", "has the host [::1]"),
+        ("postgresql://s:hush@h/x?sslmode", "has the parameter sslmode without a value"),
     ],
 )
 def test_a_wrong_url_is_refused_and_nothing_of_it_is_shown(url, says):

@@ -2,11 +2,13 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 from pergola_control import uv
 from pergola_control.refusal import RefusalError
 from pergola_control.source import exports
+from pergola_control.source.cli import release_of
 from pergola_control.source.files import all_paths
 from pergola_control.source.forms import FLAT, form_of
 from pergola_control.source.settings import Settings, checked
@@ -42,10 +44,14 @@ def repository(tmp_path):
             commit(self.path)
             return self
 
-        def release(self, version="HEAD", **settings):
+        def settings(self, version="HEAD", **settings):
             given = {"subdirectory": "", "build": "", "config_digest": "00000000", **settings}
             one = checked(Settings("web", str(self.path), version, cache=tmp_path / "c", **given))
             one.room.mkdir(parents=True, exist_ok=True)
+            return one
+
+        def release(self, version="HEAD", **settings):
+            one = self.settings(version, **settings)
             return resolved(one)[0], one
 
         def form(self, version="HEAD", **settings):
@@ -139,6 +145,65 @@ def test_the_one_other_hashed_list_is_found_and_of_several_a_setting_chooses(rep
     assert "requirements/dev.txt" in said
 
 
+def test_a_list_that_cannot_be_read_is_refused_with_the_one_that_may_be_meant(repository):
+    repository.having(
+        **{"requirements/prod.txt": HASHED, "requirements/dev.txt": f"{HASHED}-r gone.txt\n"}
+    )
+    said = repository.refused("app_version")
+    assert "requirements/dev.txt:2" in said
+    assert "app_requirements: requirements/prod.txt" in said
+    assert repository.form(requirements="requirements/prod.txt").lock == "requirements/prod.txt"
+
+
+def test_one_package_may_have_a_version_for_each_marker(repository):
+    old, new = (f"a==1 ; {{}} {HASH}\n", f"a==2; {{}} {HASH}\n")
+    before, after = "python_version < '3.13'", "python_version >= '3.13'"
+    limits = f"a==1;{before}\na==2;{after}\n"
+    lists = f"{old.format(before)}{new.format(after)}-c limits.txt\n"
+    repository.having(**{"requirements.txt": lists, "limits.txt": limits})
+    assert repository.form().lock == FLAT
+    repository.having(**{"limits.txt": limits.replace(before, 'python_version<"3.13"')})
+    assert repository.form().lock == FLAT
+    for wrong in (limits.replace("a==1", "a==3"), "a==1\n"):
+        repository.having(**{"limits.txt": wrong})
+        assert "limits.txt:1" in repository.refused("app_version")
+    repository.having(**{"requirements.txt": f"{old.format(before)}a==2 {HASH}\n"})
+    assert "requirements.txt:2" in repository.refused("app_version")
+
+
+@pytest.mark.parametrize("option", ["--find-links {}", "--find-links={}", "-f{}", "-i '{}'"])
+def test_a_directory_of_packages_is_found_from_the_list_that_names_it(repository, option):
+    listed = f"{option.format('./wheels')}\n{HASHED}"
+    repository.having(
+        **{"requirements/prod.txt": listed, "requirements.txt": "-r requirements/prod.txt"}
+    )
+    first = repository.form().files[FLAT].splitlines()[0]
+    assert first.endswith(" ../requirements/wheels")
+    listed = f"{option.format('https://x.test/wheels')}\n{HASHED}"
+    repository.having(**{"requirements/prod.txt": listed})
+    assert repository.form().files[FLAT].splitlines()[0] == option.format("https://x.test/wheels")
+
+
+@pytest.mark.parametrize(
+    ("project", "python"),
+    [("", "3.11"), (">=3.8", "3.11"), (">=3.12", "3.12"), ("==3.10.*", "3.10")],
+)
+def test_the_command_that_is_shown_is_for_each_python_that_it_may_run_on(
+    repository, project, python
+):
+    text = f'[project]\nname = "a"\ndynamic = ["version"]\nrequires-python = "{project}"\n'
+    repository.having(**{"requirements.txt": "idna\n", "pyproject.toml": text})
+    said = repository.refused("app_version")
+    assert f"requirements.in --universal --python-version {python} --generate-hashes" in said
+
+
+def test_a_list_that_was_made_without_hashes_is_made_again(repository):
+    repository.having(**{"requirements.txt": "idna==3.10\n", "requirements.in": "idna\n"})
+    said = repository.refused("app_version")
+    assert "run `uv pip compile requirements.in" in said
+    assert "git mv" not in said
+
+
 def test_the_command_that_is_shown_makes_a_list_that_is_taken(repository):
     repository.having(**{"requirements.txt": "-r base.txt\n", "base.txt": "idna==3.10\n"})
     said = repository.refused("app_version")
@@ -164,7 +229,7 @@ def test_what_powershell_writes_is_told(repository):
         ({"pyproject.toml": '[project]\nname = "a"\n'}, "run `uv lock`"),
         ({"pyproject.toml": "[tool.poetry]\nname = 'a'\n"}, "run `poetry lock`"),
         ({"Pipfile": "[packages]\n"}, "run `pipenv lock`"),
-        ({"setup.py": "1"}, "uv pip compile setup.py --universal --generate-hashes"),
+        ({"setup.py": "1"}, "uv pip compile setup.py --universal --python-version 3.11"),
         ({"requirements.in": "a"}, "uv pip compile requirements.in --universal"),
         ({"requirements/prod.txt": "a"}, "git mv requirements/prod.txt requirements/prod.in"),
         ({"pyproject.toml": "[tool.ruff]\n", "requirements.txt": "a"}, "git mv requirements.txt"),
@@ -177,6 +242,18 @@ def test_each_kind_of_application_is_told_its_own_command(repository, files, say
 def test_a_directory_that_has_a_lock_is_named(repository):
     repository.having(**{"backend/uv.lock": LOCK, "backend/pyproject.toml": "", "README": ""})
     assert "there are some in backend" in repository.refused("app_subdirectory")
+
+
+@pytest.mark.parametrize("version", ["HEAD", "working-tree"])
+def test_a_list_that_lies_above_is_named(repository, version):
+    repository.having(**{"uv.lock": LOCK, "pyproject.toml": "", "backend/app/main.py": ""})
+    said = repository.refused("app_subdirectory", version=version, subdirectory="backend/app")
+    assert "uv.lock is above it" in said
+    assert "Next: leave it out" in said
+    repository.having(**{"backend/requirements.txt": HASHED})
+    said = repository.refused("app_subdirectory", version=version, subdirectory="backend/app")
+    assert "backend/requirements.txt is above it" in said
+    assert "set it to 'backend'" in said
 
 
 def test_a_file_that_a_merge_has_left_is_refused(repository):
@@ -218,6 +295,17 @@ def test_a_member_of_a_workspace_is_found(repository, version, settings):
     release, checked_settings = repository.release(version, **settings)
     assert (release.subdirectory, release.directory) == ("", "apps/api")
     assert form_of(release, checked_settings).lock == "uv.lock"
+
+
+@pytest.mark.parametrize("settings", [{"package": "api"}, {"subdirectory": ".apps/api"}])
+def test_a_directory_may_begin_with_a_dot(repository, settings):
+    project = DYNAMIC.replace("my.app", "api")
+    dotted = {name.replace("apps/", ".apps/"): text for name, text in WORKSPACE.items()}
+    dotted = {name: text.replace("apps/", ".apps/") for name, text in dotted.items()}
+    repository.having(**{**dotted, ".apps/api/pyproject.toml": project})
+    release, _ = repository.release(**settings)
+    assert release.directory == ".apps/api"
+    assert version_variables(release).keys() == {VARIABLE}
 
 
 def test_a_member_that_cannot_be_told_is_asked_for(repository):
@@ -436,6 +524,42 @@ def test_what_the_tool_refuses_is_told_in_its_words_with_its_command(repository,
     assert "run `poetry lock`, and commit poetry.lock" in said
 
 
+def test_what_is_kept_of_a_lock_is_whole(repository, tool, monkeypatch):
+    told = tool(0, f"idna==3.10 {HASH}\n")
+    repository.having(**POETRY)
+
+    whole = Path.write_text
+
+    def full(path, text, **more):
+        if not path.name.startswith("exported-"):
+            return whole(path, text, **more)
+        path.write_bytes(text[:20].encode())
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match="space"):
+            repository.form()
+    assert HASH in repository.form().files[FLAT]
+    assert len(told) == 2
+
+
+@pytest.mark.parametrize(("files", "code"), [(POETRY, 0), (PDM, 0), (PIPENV, 0)])
+def test_a_lock_of_which_nothing_comes_is_refused(repository, tool, files, code):
+    tool(code, "# nothing\n")
+    repository.having(**files)
+    assert "has dependencies" in repository.refused("app_version")
+
+
+def test_a_project_without_packages_may_have_an_empty_lock(repository, tool):
+    tool(0, "")
+    project = POETRY["pyproject.toml"].replace(
+        'idna = "^3.1"', "idna = {version = '3', optional = true}"
+    )
+    repository.having(**{**POETRY, "pyproject.toml": project})
+    assert repository.form().files == {FLAT: ""}
+
+
 def test_what_no_hash_pins_is_refused_by_its_name(repository, tool):
     tool(0, f"{HASHED}lib @ git+https://u:s3cret@git.test/lib@0\n")
     said = repository.having(**POETRY).refused("app_version")
@@ -464,6 +588,24 @@ def test_the_version_from_git_is_told_to_the_build(repository):
     assert version_variables(release)[VARIABLE] == f"{version}.{release.short}"
 
 
+@pytest.mark.parametrize(
+    "tool", ["hatch_vcs>=0.4", "Setuptools.SCM[toml]", "vcs_versioning", "flit_scm"]
+)
+def test_a_tool_is_known_by_each_spelling(repository, tool):
+    repository.having(**{"pyproject.toml": DYNAMIC.replace("hatch-vcs", tool), "uv.lock": LOCK})
+    assert version_variables(repository.release()[0]).keys() == {VARIABLE}
+
+
+def test_a_tool_that_cannot_be_told_a_version_is_refused(repository):
+    project = DYNAMIC.replace("hatch-vcs", "versioningit")
+    repository.having(**{"pyproject.toml": project, "uv.lock": LOCK})
+    with pytest.raises(RefusalError, match="lets versioningit ask git"):
+        version_variables(repository.release()[0])
+    default = "[tool.versioningit]\ndefault-version = '1'\n"
+    repository.having(**{"pyproject.toml": project + default})
+    assert version_variables(repository.release()[0]) == {}
+
+
 def test_a_version_that_stands_in_the_project_is_not_told(repository):
     repository.having(**{"pyproject.toml": DYNAMIC.replace("dynamic", "x"), "uv.lock": LOCK})
     assert version_variables(repository.release()[0]) == {}
@@ -471,7 +613,17 @@ def test_a_version_that_stands_in_the_project_is_not_told(repository):
 
 @pytest.mark.parametrize(
     ("tag", "version"),
-    [("v1.2", "1.2"), ("web-1.0rc1", "1.0rc1"), ("release/2026.1", "2026.1"), ("x1", None)],
+    [
+        ("v1.2", "1.2"),
+        ("web-1.0rc1", "1.0rc1"),
+        ("web-v2.0", "2.0"),
+        ("my-app-2-1.0", "1.0"),
+        ("release/2026.1", "2026.1"),
+        ("v1.2.3-1", "1.2.3.post1"),
+        ("1.2-3", "1.2.post3"),
+        ("V1.2.3-rc.1", "1.2.3rc1"),
+        ("x1", None),
+    ],
 )
 def test_a_tag_names_a_version(tag, version):
     assert (str(version_in(tag)) if version else version_in(tag)) == version
@@ -503,10 +655,26 @@ def test_a_directory_that_git_ignores_is_sent_when_it_is_named(repository):
     assert "dist/a.css" not in repository.release("working-tree")[0].names
 
 
+@pytest.mark.parametrize("version", ["HEAD", "working-tree"])
+@pytest.mark.parametrize("path", ["/etc", "../..", "a/../../x", "link"])
+def test_static_files_lie_in_the_release(repository, version, path):
+    repository.having(**{"web/pyproject.toml": "", "web/uv.lock": LOCK, "dist/a.css": ""})
+    (repository.path / "web/link").symlink_to("/etc")
+    given = {"version": version, "subdirectory": "web", "static_dir": path}
+    if path == "link" and version == "HEAD":
+        return  # an archive holds no such link
+    with pytest.raises(RefusalError, match="is not inside the release"):
+        release_of(repository.settings(**given), plan=True)
+
+
 def test_what_is_not_to_be_exported_is_in_no_release(repository):
     repository.having(
         **{
-            ".gitattributes": "docs export-ignore\n",
+            ".gitattributes": "docs export-ignore\ntests/ export-ignore\n",
+            "web/tests/test_a.py": "",
+            "tests/deep/er/test_b.py": "",
+            "tests/__init__.py": "",
+            "more/tests": "",
             "web/pyproject.toml": "",
             "web/uv.lock": LOCK,
             "web/.gitattributes": "*.psd export-ignore\n",
@@ -518,7 +686,7 @@ def test_what_is_not_to_be_exported_is_in_no_release(repository):
     )
     tree = repository.release("working-tree")[0]
     assert sorted(tree.names) == [
-        ".gitattributes", "pyproject.toml", "uv.lock", "web/.gitattributes",
+        ".gitattributes", "more/tests", "pyproject.toml", "uv.lock", "web/.gitattributes",
         "web/pyproject.toml", "web/uv.lock",
     ]  # fmt: skip
     copy = repository.path.parent / "copy"

@@ -10,6 +10,7 @@ import yaml
 from desk import Desk, answers, git
 from pergola_control.guess import trial
 from pergola_control.guess.repository import opened
+from pergola_control.guess.seen import Seen
 from pergola_control.guess.start import Start
 from pergola_control.guess.whole import guess
 from pergola_control.guess.written import report, settings_file
@@ -474,6 +475,21 @@ def test_another_application_does_not_take_its_place(desk, tried):
     assert "Next: make try-down removes it" in said
 
 
+def test_another_directory_of_the_same_clone_does_not_take_its_place(desk, tried):
+    tried(MONOREPO)
+    for name in ("one", "two"):
+        shutil.copytree(desk.home / "tryout/backend", desk.home / "tryout" / name)
+    code, said = desk.type(GUESS.format("~/tryout/one"))
+    assert code == 1
+    assert f"{desk.home}/tryout is tried here already, and nothing was changed." in said
+    shutil.rmtree(desk.clone / ".try")
+    assert desk.type(GUESS.format("~/tryout/one"))[0] == 0
+    assert desk.type(GUESS.format("~/tryout/one"))[0] == 0
+    code, said = desk.type(GUESS.format("~/tryout/two"))
+    assert code == 1
+    assert f"{desk.home}/tryout/one is tried here already, and nothing was changed." in said
+
+
 OWN = """\
 app_name: own
 app_domain: own.example.org
@@ -509,14 +525,72 @@ def test_settings_of_ones_own_are_taken_but_none_of_the_servers(desk, tried, tmp
     assert desk.contacted()
 
 
-def test_the_settings_of_a_clone_say_where_that_comes_from(tmp_path):
+def of_ones_own(desk, tried, path, more):
+    file = path / "settings.yml"
+    file.write_text("app_name: own\napp_asgi: main:app\n" + more)
+    tried(FLAT, f"--settings {file}")
+    text = (desk.clone / FILE).read_text()
+    return yaml.safe_load(text), variables(desk), (desk.clone / ".try/inventory/hosts.yml")
+
+
+def test_a_try_never_reaches_the_database_of_the_servers(desk, tried, tmp_path):
+    url = 'app_database_url: "postgresql://own:{{ vault_password }}@db.example.org/own"\n'
+    _, of_try, hosts = of_ones_own(desk, tried, tmp_path, url)
+    assert of_try["app_database_url"] == ""
+    assert of_try["app_database_tcp"] is True, "its URL has the form of another server's"
+    assert "db:" in hosts.read_text()
+    code, said = desk.type(SITE)
+    assert code == 4, said
+
+
+def test_a_value_that_is_encrypted_in_its_place_gets_another_one(desk, tried, tmp_path):
+    more = """\
+app_secrets:
+  API_KEY: !vault |
+    $ANSIBLE_VAULT;1.1;AES256
+    6162
+    6364
+  TITLE: plain
+"""
+    taken, of_try, _ = of_ones_own(desk, tried, tmp_path, more)
+    assert taken["app_secrets"] == {"API_KEY": "{{ vault_api_key }}", "TITLE": "plain"}
+    assert len(of_try["vault_api_key"]) > 40
+    before = of_try["vault_api_key"]
+    assert of_ones_own(desk, tried, tmp_path, more)[1]["vault_api_key"] == before
+    code, said = desk.type(SITE)
+    assert code == 4, said
+
+
+def test_what_is_encrypted_in_another_form_is_refused(desk, tmp_path):
+    (tmp_path / "own.yml").write_text('app_name: own\napp_secrets: {KEY: !vault "$ANSIBLE_V"}\n')
+    shutil.rmtree(desk.clone / ".try", ignore_errors=True)
+    made(desk.home / "another", FLAT.files)
+    command = GUESS.format("~/another")
+    code, said = desk.type(f"{command} --settings {tmp_path}/own.yml")
+    assert code == 1
+    assert f"{tmp_path}/own.yml:2 has a value that is encrypted in a form" in said
+    assert "Next: " in said
+
+
+@pytest.mark.parametrize(
+    ("address", "written"),
+    [
+        (
+            "https://you:hush@git.example.org/you/whole.git",
+            "https://git.example.org/you/whole.git",
+        ),
+        ("ssh://git@git.example.org/whole.git", "ssh://git@git.example.org/whole.git"),
+        ("git@git.example.org:whole.git", "git@git.example.org:whole.git"),
+    ],
+)
+def test_the_settings_of_a_clone_say_where_that_comes_from(tmp_path, address, written):
     folder = made(tmp_path / "whole/inside", FLAT.files)
     shutil.move(folder / ".git", folder.parent / ".git")
-    git(folder, "remote", "add", "origin", "https://you:hush@git.example.org/you/whole.git")
+    git(folder, "remote", "add", "origin", address)
     with opened(str(folder)) as repository:
         text = settings_file(guess(repository), repository)
     found = yaml.safe_load(text)
-    assert found["app_source"] == "https://git.example.org/you/whole.git"
+    assert found["app_source"] == written
     assert (found["app_version"], found["app_subdirectory"]) == ("main", "inside")
     assert repository.source == str(tmp_path / "whole")
 
@@ -753,6 +827,20 @@ def test_a_command_behind_others_is_the_start(tmp_path):
     assert (found["app_static_url"], found["app_static_dir"]) == ("/static", "app/static")
 
 
+def test_a_command_is_taken_out_of_its_runner_whole(tmp_path):
+    found = settings_of(
+        tmp_path,
+        main_dot_py=FASTAPI_APP,
+        Procfile="Web: exec uv run --extra x python -m uvicorn main:app --root-path /a # PaaS\n"
+        "worker: uv run --env-file .env -m jobs.worker\nother: uv run --with rq rq worker\n",
+    ).settings
+    assert found["app_uvicorn_options"] == ["--root-path", "/a"]
+    assert [one["command"] for one in found["app_processes"]] == [
+        "python -m jobs.worker",
+        "uv run --with rq rq worker",  # fails by its name, and not as another command
+    ]
+
+
 def test_what_is_made_already_is_preferred_to_what_makes_it(tmp_path):
     making = "from fastapi import FastAPI\ndef create():\n    return FastAPI()\n"
     files = {"main_dot_py": making, "shop_dot_py": "from main import create\napp = create()\n"}
@@ -821,6 +909,83 @@ def test_nothing_of_a_repository_is_a_template_for_ansible(tmp_path, files):
         found = guess(repository)
         with pytest.raises(RefusalError, match="which Ansible would evaluate"):
             settings_file(found, repository)
+
+
+INJECTED = "x: 1\\napp_build_command: evil\\nY"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'page: str = Field(alias="{INJECTED}")',
+        f'page: str = Field(validation_alias=AliasChoices("{INJECTED}"))',
+        'page: str = Field(alias="x: \\\\U0000007b{ 1 }}\\ny")',
+        'page: str = Field(alias="with-a-dash")',
+        "größe: int",
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", INJECTED])
+def test_only_what_a_shell_could_set_is_the_name_of_a_variable(tmp_path, line, prefix):
+    text = (
+        "from pydantic import AliasChoices, Field\nfrom pydantic_settings import BaseSettings\n"
+        f'class Settings(BaseSettings):\n    model_config = dict(env_prefix="{prefix}")\n'
+        f"    {line}\n    no: int\n"
+    )
+    folder = made(tmp_path / "tryout", {"requirements.txt": "", "main.py": text + FASTAPI_APP})
+    with opened(str(folder)) as repository:
+        found = guess(repository)
+        written = yaml.safe_load(settings_file(found, repository))
+    assert written.get("app_environment", {}) == ({} if prefix else {"NO": "CHANGE-ME"})
+    assert "app_build_command" not in written
+
+
+def test_what_would_be_other_settings_once_written_is_refused(tmp_path):
+    folder = made(tmp_path / "tryout", {"requirements.txt": "", "main.py": FASTAPI_APP})
+    with opened(str(folder)) as repository:
+        found = guess(repository)
+        found.seen.append(Seen("app_workers", 2, "main.py:1\napp_build_command: evil", "it says"))
+        with pytest.raises(RefusalError, match="cannot be written as a file"):
+            settings_file(found, repository)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "amqp://worker:hush@mq.example.org/shop",
+        "https://hush@errors.example.org/1",
+        "redis://:hush@cache.example.org:6379/0",
+        "Server=db.example.org;Password=hush",
+        "postgresql://db.example.org/shop?user=shop&password=hush",
+    ],
+)
+def test_a_value_with_a_password_is_a_secret_and_is_not_shown(tmp_path, value):
+    files = {
+        "requirements.txt": "",
+        "main.py": f'import os\nX = os.environ["BROKER"]\n{FASTAPI_APP}',
+        ".env.example": f"BROKER={value}\n",
+    }
+    folder = made(tmp_path / "tryout", files)
+    with opened(str(folder)) as repository:
+        found = guess(repository)
+        written, said = settings_file(found, repository), "\n".join(report(found, repository))
+    assert found.settings["app_secrets"] == {"BROKER": "{{ vault_broker }}"}
+    assert found.environment.vault == {"vault_broker": value}
+    assert "hush" not in written + said
+
+
+def test_a_terminal_is_shown_letters_and_no_passwords(tmp_path):
+    files = {
+        "requirements.txt": "",
+        "main.py": f'import os\nX = os.environ["TITLE"]\n{FASTAPI_APP}',
+        ".env.example": "TITLE='News \x1b[2J'\n",
+        "Procfile": "worker: work amqp://worker:hush-hush-hush-hush@mq\n",
+    }
+    folder = made(tmp_path / "tryout", files)
+    with opened(str(folder)) as repository:
+        said = "\n".join(report(guess(repository), repository))
+    assert "work amqp://mq" in said
+    assert "News [2J" in said
+    assert "hush" not in said
 
 
 def test_no_name_of_a_file_ends_a_comment(tmp_path):

@@ -4,9 +4,11 @@ import re
 import tomllib
 
 import pytest
+from pergola_control.refusal import RefusalError
 from pergola_control.source.cli import release_of
 from pergola_control.source.forms import form_of
 from pergola_control.source.needs import TABLE, Needs, needs
+from pergola_control.source.packages import Packages
 from pergola_control.source.settings import Settings, checked
 from pergola_control.source.versions import resolved
 from repositories import commit, git
@@ -32,7 +34,7 @@ dev = [{ name = "pdf2image" }]
 """
 
 
-def entry(name, *kinds):
+def entry(name, *kinds, wheels=("-py3-none-any.whl",)):
     """A package of the lock with files of some kinds."""
 
     def file(end):
@@ -40,7 +42,7 @@ def entry(name, *kinds):
 
     lines = {
         "sdist": f"sdist = {file('.tar.gz')}",
-        "wheels": f"wheels = [{file('-py3-none-any.whl')}]",
+        "wheels": f"wheels = [{', '.join(map(file, wheels))}]",
     }
     more = "\n".join(lines[kind] for kind in kinds)
     source = '{ registry = "https://packages.test/simple" }'
@@ -49,7 +51,7 @@ def entry(name, *kinds):
 
 @pytest.fixture
 def needed(tmp_path):
-    def of(**files):
+    def of(server="", **files):
         path = tmp_path / "app"
         path.mkdir()
         git(path, "init", "-q", "-b", "main")
@@ -59,7 +61,8 @@ def needed(tmp_path):
         one = checked(Settings("web", str(path), "HEAD", "", "", "00000000", tmp_path / "c"))
         one.room.mkdir(parents=True, exist_ok=True)
         release, _ = resolved(one)
-        return needs(release, form_of(release, one), one), release_of(one, plan=True)
+        packages = Packages(release, form_of(release, one), one)
+        return needs(packages), release_of(one, True, server)
 
     return of
 
@@ -99,6 +102,43 @@ def test_what_has_no_wheel_has_to_be_compiled(needed):
     )
     found, _ = needed(pyproject_dot_toml=PYPROJECT, uv_dot_lock=lock)
     assert found.build == {"uv.lock: psycopg2": ["gcc", "libpq-dev", "python3-dev"]}
+
+
+@pytest.mark.parametrize(
+    ("wheels", "is_compiled"),
+    [
+        (["-cp311-cp311-win_amd64.whl", "-cp315-cp315t-win_arm64.whl"], True),
+        (
+            ["-cp311-cp311-macosx_10_9_universal2.whl", "-cp311-cp311-musllinux_1_2_x86_64.whl"],
+            True,
+        ),
+        (
+            ["-cp39-abi3-win32.whl", "-cp311-cp311-manylinux2014_i686.manylinux_2_17_i686.whl"],
+            False,
+        ),
+        (["-cp311-cp311-linux_x86_64.whl"], False),
+        (["-py3-none-any.whl"], False),
+    ],
+)
+def test_a_wheel_for_another_system_saves_no_compiler(needed, wheels, is_compiled):
+    psycopg2 = entry("psycopg2", "sdist", "wheels", wheels=wheels)
+    lock = LOCK + entry("pydub", "wheels") + entry("pdf2image", "wheels") + psycopg2
+    found, _ = needed(pyproject_dot_toml=PYPROJECT, uv_dot_lock=lock)
+    assert bool(found.build) == is_compiled
+
+
+@pytest.mark.parametrize(
+    ("server", "says"),
+    [("hypercorn", "has hypercorn for development, or"), ("granian", "has no granian")],
+)
+def test_a_server_that_servers_do_not_install_is_refused(needed, server, says):
+    project = PYPROJECT.replace('["pdf2image"]', '["hypercorn"]')
+    lock = LOCK.replace("pdf2image", "hypercorn") + "".join(
+        entry(name, "wheels") for name in ("pydub", "psycopg2", "hypercorn")
+    )
+    files = {"pyproject_dot_toml": project, "uv_dot_lock": lock}
+    with pytest.raises(RefusalError, match=f"uv.lock {says}"):
+        needed(server, **files)
 
 
 def test_the_table_has_names_of_packages_only():

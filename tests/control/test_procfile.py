@@ -4,15 +4,16 @@ import json
 
 import pytest
 from pergola_control.refusal import RefusalError
-from pergola_control.source.procfile import Rules, as_server_command, taken
+from pergola_control.source.procfile import taken
+from pergola_control.source.web import Rules, as_server_command
 from repositories import commit, made, release
 
-LOCK = "uvicorn==1\ngunicorn==25 \\\nhypercorn==1\ngranian[x]==2\n"
+LOCK = ("uvicorn", "gunicorn", "hypercorn", "granian")
 
 
 def of(text, *settled, asgi="app.main:app", lock=LOCK, directory="", procfile="Procfile"):
     files = {f"{directory}/Procfile".strip("/"): text}
-    return taken(files.get, directory, procfile, Rules(asgi, settled, lock))
+    return taken(files.get, directory, procfile, Rules(asgi, settled, lock.__contains__))
 
 
 def refused(text, **more):
@@ -49,11 +50,42 @@ def test_settings_win_and_that_is_said():
     ]
 
 
-@pytest.mark.parametrize("runner", ["uv run ", "uv run --frozen --no-dev ", "poetry run ", ""])
-def test_what_runs_packages_elsewhere_is_left_out(runner):
-    assert of(f"worker: {runner}celery worker\n").settings["processes"][0]["command"] == (
-        "celery worker"
-    )
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("celery worker", "celery worker"),
+        ("uv run celery worker", "celery worker"),
+        ("uv run --frozen --no-dev celery worker", "celery worker"),
+        ("poetry run celery worker", "celery worker"),
+        ("uv run -m jobs.worker", "python -m jobs.worker"),
+        ("uv run worker.py", "python worker.py"),
+        ("uv run --extra prod python worker.py", "python worker.py"),
+        ("uv run --extra=prod --package jobs -- jobs-worker", "jobs-worker"),
+        ("uv run -q --python 3.12 jobs-worker --frozen", "jobs-worker --frozen"),
+        ("poetry run a upgrade && poetry run python seed.py", "a upgrade && python seed.py"),
+        ("cd b; A='x y' exec pipenv run c || (pdm run d)", "cd b; A='x y' exec c || (d)"),
+        ("celery -Q a#b '# c'  # the queue", "celery -Q a#b '# c'"),
+        ("echo uv", "echo uv"),
+    ],
+)
+def test_what_runs_packages_elsewhere_is_left_out(line, command):
+    assert of(f"worker: {line}\n").settings["processes"][0]["command"] == command
+    assert of(f"release: {line}\n").settings["migrate_command"] == command
+
+
+def test_a_file_of_variables_is_left_out_and_that_is_said():
+    for line in (
+        "uv run --env-file .env uvicorn app.main:app",
+        "uvicorn app.main:app --env-file=x",
+    ):
+        found = of(f"web: {line}\n")
+        assert found.settings == {"server": "uvicorn", "uvicorn_options": []}
+        assert found.said[0].endswith("app_environment has the variables")
+
+
+def test_a_line_that_a_setting_wins_over_may_be_one_that_could_not_run():
+    text = "web: uvicorn --ssl-keyfile k\nweb: 'x\nworker: uv run\n"
+    assert of(text, "app_server", "app_processes").settings == {}
 
 
 @pytest.mark.parametrize(
@@ -66,6 +98,11 @@ def test_what_runs_packages_elsewhere_is_left_out(runner):
             ["--root-path", "/api"],
         ),
         ("uv run uvicorn app.main:app --proxy-headers --forwarded-allow-ips '*' --reload", []),
+        ("exec uvicorn app.main:app # for the platform", []),
+        (
+            "uvicorn app.main:app --header 'X: y' --header=Z:'a b'",
+            ["--header", "X: y", "--header=Z:a b"],
+        ),
         ('uvicorn app.main:app --ws-max-size 1000 --port "$PORT"', ["--ws-max-size", "1000"]),
         ("uvicorn app.main:app --log-config 'a b.json'", ["--log-config", "a b.json"]),
     ],
@@ -140,7 +177,7 @@ def test_another_web_is_not_used_and_the_line_to_write_is_said(line, says):
 
 
 def test_a_server_that_the_lock_has_not_is_not_used():
-    found = of("web: gunicorn app.main:app\n", lock="uvicorn==1\n")
+    found = of("web: gunicorn app.main:app\n", lock=())
     assert found.settings == {}
     assert "the lock has no gunicorn" in found.said[0]
 
@@ -164,8 +201,30 @@ def test_a_command_is_written_as_app_server_command_takes_it(command, written):
         ("a: b\nworker: echo 'x\n", "Procfile:2: worker: no shell can read the command"),
         ("metrics: serve --port ${PORT}\n", "Procfile:1: metrics: the command uses $PORT"),
         ("release: x --port $PORT\n", "Procfile:1: release: the command uses $PORT"),
-        ("2nd: x\n", "Procfile:1: 2nd: the name names a unit"),
-        ("a_b: x\nA-B: y\n", "Procfile: two lines are called a-b"),
+        ("2nd: x\n", "Procfile:1: 2nd: the name must be a lower-case letter"),
+        ("a_b: x\nA-B: y\n", "Procfile:2: a-b: Procfile:1 is called a-b as well"),
+        ("web: a\nWeb: b\n", "Procfile:2: web: Procfile:1 is called web as well"),
+        ("release: a\nRELEASE: b\n", "Procfile:2: release: Procfile:1 is called release"),
+        ("worker: poetry run -C backend celery\n", "Procfile:1: worker: poetry with -C cannot"),
+        ("worker: uv --directory b run celery\n", "Procfile:1: worker: uv with --directory cannot"),
+        ("worker: uv run --with rq rq worker\n", "Procfile:1: worker: uv with --with cannot"),
+        ("release: uv sync && uv run x\n", "Procfile:1: release: uv with sync cannot be left out"),
+        ("release: bash -c 'uv run x'\n", "Procfile:1: release: 'uv run' stands inside of another"),
+        ("worker: poetry run\n", "Procfile:1: worker: 'poetry run' names no program"),
+        ("web: uvicorn app.main:app --root-path 'x\n", "Procfile:1: web: no shell can read"),
+        (
+            "web: granian app.main:app --interface wsgi\n",
+            "Procfile:1: web: --interface wsgi is not",
+        ),
+        (
+            "web: uvicorn app.main:app --interface=wsgi\n",
+            "Procfile:1: web: --interface wsgi is not",
+        ),
+        (
+            "web: uvicorn app.main:app --ssl-keyfile=k\n",
+            "Procfile:1: web: --ssl-keyfile is about TLS",
+        ),
+        ("web: gunicorn app.main:app --certfile c\n", "Procfile:1: web: --certfile is about TLS"),
     ],
 )
 def test_what_could_not_run_is_refused_with_its_line(text, says):

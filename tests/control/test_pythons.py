@@ -60,6 +60,10 @@ def asks(tmp_path):
         ({"pyproject.toml": POETRY.format("^3.12")}, "<4,>=3.12", "^3.12 (pyproject.toml:4)"),
         ({"pyproject.toml": POETRY.format("~3.12.1")}, "<3.13,>=3.12.1", "~3.12.1"),
         ({"pyproject.toml": POETRY.format("3.12.*")}, "==3.12.*", "3.12.* (pyproject.toml:4)"),
+        ({"pyproject.toml": POETRY.format("*")}, "", ""),
+        ({"pyproject.toml": POETRY.format(">=3.11 <3.14")}, "<3.14,>=3.11", ">=3.11 <3.14"),
+        ({"pyproject.toml": POETRY.format("~3.11 || ^3.13")}, "!=3.12.*,>=3.11", "~3.11 || ^3.13"),
+        ({"pyproject.toml": POETRY.format("~2.7 | 3.12.*")}, "<3.13,>=3.12", "~2.7 | 3.12.*"),
         (
             {".python-version": "3.12", "pyproject.toml": PROJECT.format(">=3.12.2")},
             "==3.12.*,>=3.12.2",

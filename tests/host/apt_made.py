@@ -9,6 +9,7 @@ class Apt:
 
     def __init__(self, known: Collection[str] = (), installed: Collection[str] = ()) -> None:
         self.known, self.installed = set(known), set(installed)
+        self.needs: dict[str, list[str]] = {}
 
     def attempt(self, *words: str, **_: object) -> subprocess.CompletedProcess[str]:
         """As pergola.system.attempt."""
@@ -16,6 +17,9 @@ class Apt:
 
     def said(self, program: str, *words: str) -> str:
         name = words[-1]
+        if program == "apt-get":
+            brought = {one for word in words for one in self.needs.get(word, [])}
+            return "\n".join(f"Inst {one} (1.0 a.test [amd64])" for one in sorted(brought))
         if program == "dpkg-query":
             return "installed" if name in self.installed else ""
         if words[0] == "pkgnames":

@@ -89,10 +89,13 @@ def test_a_line_comes_first_and_takes_the_place_of_an_earlier_one(tmp_path, monk
         "host b  # Pergola: how notes signs in",
         "local all all peer",
     ]
-    file.unlink()
-    with pytest.raises(PergolaError, match="could not be changed") as told:
-        access.put_first(str(file), "host b", "how notes signs in")
-    assert "host b  # Pergola: how notes signs in" in told.value.hint
+    for unreadable in (file.unlink, file.mkdir):
+        unreadable()
+        with pytest.raises(PergolaError, match="could not be read") as told:
+            access.put_first(str(file), "host b", "how notes signs in")
+        assert "host b  # Pergola: how notes signs in" in told.value.hint
+    assert file.is_dir(), "what cannot be read is not replaced"
+    assert list(tmp_path.iterdir()) == [file]
 
 
 class Server:

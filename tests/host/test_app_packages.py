@@ -82,6 +82,19 @@ def test_what_has_to_be_compiled_is_refused_with_the_line_to_write(system):
     assert "takes python3-dev." in said
 
 
+def test_what_comes_with_another_package_need_not_be_named(system):
+    """As the README of mysqlclient has it, and everybody who compiles."""
+    system.needs = {"build-essential": ["gcc", "make"], "default-libpq": ["libpq-dev"]}
+    asked = ["python3-dev", "default-libpq", "build-essential"]
+    system.known |= {*asked}
+    assert look(Wanted(asked, build=BUILD)).wrong == []
+    (said,) = look(Wanted(asked[:2], build=BUILD)).wrong
+    assert "takes gcc." in said
+    assert "psycopg2-binary" in said
+    (said,) = look(Wanted(build={"uv.lock: mysqlclient": ["gcc"]})).wrong
+    assert "psycopg2-binary" not in said
+
+
 def test_it_is_read_as_the_role_writes_it():
     text = '{"asked": ["a"], "known": {"b": "c"}, "build": {"d": ["e"]}, "coming": []}'
     assert WANTED.parse(text, "here") == Wanted(["a"], {"b": "c"}, {"d": ["e"]})

@@ -133,9 +133,7 @@ def test_it_is_ready_when_the_live_slot_passes_its_gate(notes, monkeypatch):
     notes.ready()
     (words, environment), *_ = gates
     assert words == (notes.run_dir, "blue")
-    assert environment == {
-        "MAINPID": "77", "PERGOLA_HEALTH_PATH": "/up", "PERGOLA_DOMAIN": "localhost"
-    }  # fmt: skip
+    assert environment == {"MAINPID": "77"}
 
 
 def test_one_that_never_becomes_ready_is_told_with_its_journal(notes, monkeypatch):

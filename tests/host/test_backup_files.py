@@ -175,14 +175,87 @@ def test_databases_in_use_are_copied_at_one_moment(host):
 
 
 @has_restic
-def test_a_file_that_only_begins_as_sqlite_does_is_kept_as_it_is(host):
+def test_what_a_visitor_uploads_fails_neither_backup_nor_drill(host):
+    """Files that only begin as SQLite's do, or are cut, are kept as they are."""
+    database(host.shared / "whole.db", *("row" for _ in range(5000))).close()
+    cut = (host.shared / "whole.db").read_bytes()[:9000]
     (host.shared / "odd").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
-    with pytest.raises(PergolaError, match=r"media/odd \(.*\)") as told:
-        made()
-    assert "in the backup as they lie on the disk" in told.value.reason
-    (host.shared / "odd").unlink()
+    (host.shared / "cut.db").write_bytes(cut)
+    os.mkfifo(host.shared / "pipe")
+    said = made()
+    assert "1 of SQLite" in said
+    assert "no whole databases, as they lie on the disk: media/cut.db, media/odd" in said
+    drill.drill()
+    assert results.every()["files-drill"].says.endswith("all in order")
+    for name in ("odd", "cut.db"):
+        (host.shared / name).unlink()
     back.restore("notes", "")
     assert (host.shared / "odd").stat().st_size == 5016
+    assert (host.shared / "cut.db").read_bytes() == cut
+
+
+@has_restic
+def test_a_database_that_stays_locked_is_told_and_the_rest_is_in_the_backup(host, monkeypatch):
+    locked = database(host.shared / "app.db", "row")
+    locked.execute("pragma locking_mode = exclusive")
+    locked.execute("insert into notes values ('more')")
+    locked.commit()
+    (host.shared / "file").write_text("file")
+    text = databases.WORKER.read_text().replace("SECONDS_TO_WAIT = 60", "SECONDS_TO_WAIT = 1")
+    monkeypatch.setattr(databases, "WORKER", host.file.with_name("worker.py"))
+    databases.WORKER.write_text(text)
+    with pytest.raises(PergolaError, match=r"media/app.db \(locked for more than 1 s\)") as told:
+        made()
+    assert "in the backup as they lie on the disk" in told.value.reason
+    assert len(repositories.of("notes")[0].snapshots()) == 1
+    locked.close()
+
+
+@has_restic
+def test_a_worker_that_fails_does_not_keep_the_files_from_their_backup(host, monkeypatch):
+    (host.shared / "file").write_text("file")
+    monkeypatch.setattr(
+        databases,
+        "in_sandbox",
+        lambda *_: SimpleNamespace(returncode=1, stderr="killed", stdout=""),
+    )
+    with pytest.raises(PergolaError, match="could not be copied or looked at"):
+        made()
+    assert len(repositories.of("notes")[0].snapshots()) == 1
+
+
+@has_restic
+@pytest.mark.parametrize("call", [lambda: back.restore("notes", ""), drill.drill])
+def test_nothing_is_restored_where_there_is_no_room(host, monkeypatch, call):
+    (host.shared / "file").write_text("file")
+    made()
+    monkeypatch.setattr(back.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 30))
+    monkeypatch.setattr(repositories.Repository, "restore", None)
+    with pytest.raises(PergolaError, match="there is no room to restore the files of notes"):
+        call()
+
+
+@has_restic
+def test_one_that_fails_its_drill_does_not_keep_the_others_from_theirs(host, monkeypatch):
+    for name in ("alpha", "notes"):
+        home = host.home.parent / name
+        (home / "shared/media").mkdir(parents=True, exist_ok=True)
+        (home / "bin").mkdir(exist_ok=True)
+        (home / "bin/release").touch()
+        (home / "shared/media/file").write_text("file")
+    made()
+    real, seen = drill.drill_one, []
+
+    def one(app, repository):
+        seen.append(app.name)
+        if app.name == "alpha":
+            raise PergolaError("alpha is damaged")
+        return real(app, repository)
+
+    monkeypatch.setattr(drill, "drill_one", one)
+    with pytest.raises(PergolaError, match="alpha is damaged"):
+        drill.drill()
+    assert sorted(seen) == ["alpha", "notes"]
 
 
 @has_restic
@@ -358,7 +431,7 @@ def test_what_is_shown_follows_no_link_and_cannot_be_written(tmp_path):
 
 def test_the_copies_are_made_in_a_sandbox_without_a_network(monkeypatch, tmp_path):
     seen = []
-    done = SimpleNamespace(returncode=0, stdout='["media/a.db", ""]\n', stderr="")
+    done = SimpleNamespace(returncode=0, stdout='["media/a.db", "", false]\n', stderr="")
     monkeypatch.setattr(databases, "attempt", lambda *words, **_: (seen.extend(words), done)[1])
     monkeypatch.setattr(databases, "account_of", lambda _: pwd.getpwuid(os.getuid()))
     found = databases.copied("notes", Path("/srv/notes/shared"), tmp_path / "copies")
@@ -376,14 +449,16 @@ def test_what_the_application_removed_meanwhile_is_no_fault(host, monkeypatch):
     there = host.work / "notes/tree/media/locked"
     there.parent.mkdir(parents=True)
     there.touch()
+    kept = []
     for missing, fails in ((there.parent / "gone", False), (there, True)):
         repository = SimpleNamespace(
             name="r", have=lambda: None, add=lambda *_, m=missing: (said, [str(m)]),
-            forget=lambda: None, check=lambda *_: None,
+            forget=lambda: kept.append(1), check=lambda *_: None,
         )  # fmt: skip
         expected = pytest.raises(PergolaError, match="media/locked") if fails else None
         with expected or contextlib.nullcontext():
             make.back_up_to(App(host.home), repository, [], host.work / "notes")
+    assert len(kept) == 2, "old backups are removed all the same"
 
 
 def test_the_worker_says_what_is_wrong_with_a_database(host):

@@ -1,12 +1,14 @@
 """The module that writes files, run as Ansible runs it and as our action does."""
 
 import grp
+import importlib.util
 import json
 import os
 import pwd
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from pergola.web import load
@@ -207,6 +209,36 @@ def test_a_set_is_checked_with_the_modes_that_it_will_have(module, tmp_path):
     key = {"path": "sites/a/key", "content": "secret", "mode": "0640"}
     result = module(files=[key], together=set_of(folder, check))
     assert result["changed"], result
+
+
+def test_nobody_else_reads_a_set_before_it_has_its_modes(tmp_path, monkeypatch):
+    """What is copied is everybody's until it has its owner and its mode."""
+    folder = tmp_path / "sites"
+    folder.mkdir()
+    (folder / "theirs").write_text("secret")
+    (folder / "theirs").chmod(0o600)
+    spec = importlib.util.spec_from_file_location("library_files", MODULE)
+    library_files = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "library_files", library_files)
+    spec.loader.exec_module(library_files)
+    seen = []
+
+    class Module:
+        params: ClassVar = {"together": set_of(folder, "true %s")}
+
+        def run_command(self, command):
+            seen.append(("checked", Path(command[1]).parent.stat().st_mode & 0o777))
+            return 0, "", ""
+
+    def owned(copy, source):
+        seen.append((copy.name, copy.parent.parent.stat().st_mode & 0o777))
+
+    monkeypatch.setattr(library_files, "own_alike", owned)
+    file = library_files.File(folder / "ours", b"secret", "root", "root", 0o600, None, True)
+    (tmp_path / "sites/.ours").write_text("secret")
+    library_files.check_together(Module(), [(file, folder / ".ours")])
+    assert sorted(seen[:-1]) == [(".ours", 0o700), ("ours", 0o700), ("theirs", 0o700)]
+    assert seen[-1] == ("checked", 0o711)
 
 
 def test_what_was_replaced_can_be_taken_back(module, tmp_path):

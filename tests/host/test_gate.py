@@ -118,6 +118,15 @@ def test_the_gate_follows_redirects_within_the_site(run_dir):
     assert (found, paths) == ((200, "state 200"), ["/healthz", "/healthz/", "/en/?up=1"])
 
 
+def test_the_gate_takes_redirects_as_browsers_do_and_fails_on_none(run_dir):
+    answers = ["302 /straße?q=ü", 200]  # bytes of UTF-8, as no standard allows
+    found, paths = asked_once(run_dir, answers, 5)
+    assert (found[0], paths) == (200, ["/healthz", "/stra%C3%9Fe?q=%C3%BC"])
+    (run_dir / "blue.sock").unlink()
+    found, _ = asked_once(run_dir, ["302 http://["], 5)
+    assert found[0] == 302
+
+
 def test_the_gate_follows_no_redirect_to_another_site_and_none_for_ever(run_dir):
     found, paths = asked_once(run_dir, ["302 https://login.example.com/"], 5)
     assert (found[0], paths) == (302, ["/healthz"])

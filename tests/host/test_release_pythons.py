@@ -81,6 +81,24 @@ def test_another_file_than_its_checksum_says_is_refused(bring, place):
     assert not list(place.iterdir())
 
 
+def test_what_was_refused_is_not_there_for_the_next_one(bring, place, monkeypatch):
+    """uv may find out, or be ended, when a build is in its place already."""
+    interpreter = bring()
+    assert interpreter.exists()
+    real = pythons.subprocess.run
+    pythons.shutil.rmtree(place)
+
+    def run(*words, **more):
+        done = real(*words, **more)
+        done.returncode = 124
+        return done
+
+    monkeypatch.setattr(pythons.subprocess, "run", run)
+    with pytest.raises(PergolaError, match="uv could not bring"):
+        bring()
+    assert not interpreter.exists()
+
+
 def test_a_home_made_build_in_a_mirror_is_no_match_for_uvs_own_checksum(built, place, releases):
     build, address = built
     own = next(build.folder.rglob("*.tar.gz"))

@@ -275,6 +275,14 @@ def test_a_file_in_the_releases_own_directory_is_told_by_the_directory_in_it(sai
     assert "app_shared_directories" not in told, "code is part of each release"
 
 
+def test_nothing_outside_of_the_release_is_looked_through(said, tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(Path, "rglob", lambda path, _: iter(looked.append(path) or ()))
+    said(refused(errno.EROFS, str(tmp_path / "../../etc/x")))
+    said("RuntimeError: Directory '../../../..' does not exist")
+    assert looked == []
+
+
 def test_a_directory_that_the_release_does_not_have_may_be_one_that_stays(said, tmp_path):
     for path in ("media", tmp_path / "media"):
         told = said(f"RuntimeError: Directory '{path}' does not exist")
@@ -330,6 +338,7 @@ def test_a_port_that_is_taken_is_told(said, lines, port):
 )
 def test_a_database_at_localhost_is_told_where_it_is(said, lines):
     assert "postgresql:///notes?host=/run/postgresql" in said(lines)
+    assert "app_database_tcp: true" in said(lines)
     assert said(lines.replace("5432", "6379").replace("127.0.0.1", "10.0.0.5")) == ""
 
 

@@ -265,6 +265,21 @@ def test_units_that_no_slot_has_any_more_are_removed_and_those_of_another_app_st
     assert not (unit_files / "notes.mailer.blue.service").exists()
 
 
+def test_a_refusal_of_no_known_cause_says_what_was_seen(releases, monkeypatch):
+    manifest(releases, "a", health_path="/healthz")
+    failed = subprocess.CompletedProcess([], 1, "", "")
+    monkeypatch.setattr(slots, "systemctl", lambda *_: failed)
+    monkeypatch.setattr(slots, "journal", lambda *_, **__: "the queue is not reachable")
+    with pytest.raises(PergolaError, match="a did not become ready in 0 s") as error:
+        Slots(releases).start("blue", "a")
+    assert error.value.evidence.splitlines() == [
+        "journal of notes@blue.service:",
+        "the queue is not reachable",
+        "last health response: none: it never answered",
+    ]
+    assert error.value.hint.startswith("correct it, commit and deploy again.")
+
+
 def test_a_refusal_says_first_what_to_do_and_then_what_was_seen(releases, monkeypatch):
     manifest(releases, "a", asgi="shop.main:app", health_path="/healthz")
     told = []

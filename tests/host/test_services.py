@@ -98,6 +98,24 @@ def test_taken_from_the_list_it_stops_and_its_data_stays_and_is_told(server):
     assert (data / "appendonly.aof").exists()
 
 
+def test_no_refused_release_leaves_the_live_one_without_its_service(server, tmp_path):
+    """Taken from the list, it goes on while the live release was told of it."""
+    services.apply("notes", [Service("valkey", persistent=True)])
+    slot, data = tmp_path / "srv/notes/slots/blue", services.data_of("notes", "valkey")
+    for folder in (slot, data):
+        folder.mkdir(parents=True)
+    (data / "appendonly.aof").touch()
+    (slot / "environment").write_text("Q='redis+socket:///run/notes/valkey/valkey.sock'\n")
+    server.done.clear()
+    assert services.makes("notes", []) == []
+    assert services.apply("notes", []) == []
+    assert server.done == []
+    assert services.left("notes", []) == []
+    (slot / "environment").write_text("Q='redis://elsewhere/run/notes'\n")
+    assert services.apply("notes", []) == [f"{UNIT} stops (it is not in app_services)"]
+    assert services.left("notes", []) == [str(data)]
+
+
 def test_an_application_of_a_similar_name_keeps_its_own(server):
     for app in ("notes", "notes-2"):
         services.apply(app, [Service("valkey")])
@@ -114,13 +132,13 @@ def test_it_runs_the_program_that_the_system_has_by_the_socket_only(server, tmp_
     assert "--appendonly no" in redis
     assert f"MemoryMax={192 * MB}\n" in redis
     assert "User=notes-store\n" in redis
-    assert "ReadWritePaths=/run/notes/valkey\n" in redis
+    assert "ReadWritePaths=-/run/notes/valkey\n" in redis
     (tmp_path / "valkey-check-rdb").touch()
     valkey = services.text_of("notes", Service("valkey", persistent=True))
     assert f"ExecStart=@{tmp_path}/valkey-check-rdb valkey-server " in valkey
     data = services.data_of("notes", "valkey")
     assert f"--appendonly yes --appendfsync everysec --dir {data}\n" in valkey
-    assert f"ReadWritePaths=/run/notes/valkey {data}\n" in valkey
+    assert f"ReadWritePaths=-/run/notes/valkey {data}\n" in valkey
 
 
 def test_systemd_understands_its_unit(server, tmp_path):

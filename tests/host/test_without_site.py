@@ -7,8 +7,11 @@ from looks import Host
 from pergola import system
 from pergola.app import apply
 from pergola.app.order import Order
+from pergola.apps import App
+from pergola.backup.fence import Closed
 from pergola.documents import plain
 from pergola.errors import PergolaError
+from pergola.postgres import Cluster
 from pergola.records import Manifest, Process
 from pergola.release import bake, packages, phases, servers, slots, units
 from pergola.release.maintenance import Maintenance, Pause
@@ -20,6 +23,7 @@ from pergola.status import units as wanted_units
 from pergola.status import visit
 from pergola.status.config import Part, Site, merged
 from pergola.status.seen import Application
+from pergola.upgrade import closing
 from pergola.web import load, site
 from release_made import having, live, lock_of, manifest
 
@@ -99,10 +103,25 @@ def test_it_has_no_page_and_nothing_to_pause(worker):
     assert not (worker.app.run_dir / "pause").exists()
 
 
+def test_a_restore_and_an_upgrade_close_it_without_a_page(worker, monkeypatch, tmp_path):
+    """And start its processes again, but no socket: it has none."""
+    monkeypatch.setattr(App, "units", lambda _: ["notes.worker.blue.service"])
+    monkeypatch.setattr(App, "call", None)
+    one = Closed(worker.app)
+    one.hide()
+    assert not one.has_page()
+    assert one.units() == ["notes.worker.blue.service", "notes@blue.service"]
+    monkeypatch.setattr(closing.apps, "live", lambda: [worker.app])
+    monkeypatch.setattr(closing, "MARK", tmp_path / "mark")
+    monkeypatch.setattr(closing, "systemctl", lambda *_: None)
+    closing.close(Cluster(15), Cluster(17), drop=False)
+    assert not closing.marked().apps["notes"].page
+
+
 def test_it_gets_neither_a_server_nor_what_that_is_told(monkeypatch, tmp_path):
     found = Manifest(web=False, processes=[Process("worker")])
     assert servers.environment(found, tmp_path) == {}
-    assert "PERGOLA_HEALTH_PATH" in servers.environment(replace(found, web=True), tmp_path)
+    assert "PERGOLA_ASGI" in servers.environment(replace(found, web=True), tmp_path)
     one = packages.Packages.__new__(packages.Packages)
     one.web, one.server = False, "uvicorn"
     one.install_server()  # or it would ask for its virtual environment

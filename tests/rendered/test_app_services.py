@@ -114,7 +114,8 @@ def test_the_monitoring_is_told_of_it():
 
 def test_only_the_application_gets_into_its_directory():
     files = host(QUEUE).file("app", "tmpfiles.conf.j2").splitlines()
-    assert "d /run/notes/valkey 0750 notes-store notes" in files
+    unit = services.text_of("notes", services.Service("valkey"))
+    assert "install -d -m 0750 -o notes-store -g notes /run/notes/valkey\n" in unit
     assert "d /srv/notes/services/valkey 0700 notes-store notes-store" in files
     assert "d /srv/notes/services 0755 root root" in files
     assert "services" not in "".join(host("valkey").file("app", "tmpfiles.conf.j2"))

@@ -9,6 +9,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import FileVaultSecret
 from ansible.template import Templar, trust_as_template
+from runs import clean_environment
 from test_systems import SYSTEMS, Host
 
 ROOT = Path(__file__).parents[2]
@@ -238,6 +239,35 @@ def test_settings_that_are_set_win_over_the_procfile(host):
     processes = [{"name": "worker", "command": "w"}]
     found = host(app_server="granian", app_processes=processes)
     assert found("release_settled") == ["app_processes", "app_server"]
+
+
+def test_a_setting_wins_whatever_its_value_is(host):
+    for setting in ("app_migrate_command", "app_processes", "app_server"):
+        assert host(**{setting: host()(setting)})("release_settled") == [setting]
+    for setting in ("app_uvicorn_options", "app_server_options"):
+        assert host(**{setting: []})("release_settled") == ["app_server"]
+    assert host(app_web=True)("release_settled") == []
+
+
+def test_what_a_role_has_by_default_is_no_setting(tmp_path):
+    """As Ansible itself has it: `hostvars` holds the inventory's variables only."""
+    (tmp_path / "hosts").write_text("app ansible_connection=local app_processes=[] app_web=false\n")
+    (tmp_path / "it.yml").write_text(
+        "- hosts: app\n  gather_facts: false\n  vars_files: [{files}]\n"
+        '  tasks: [{{debug: {{msg: "{{{{ release_settled }}}} {{{{ app_server }}}}"}}}}]\n'
+        "  roles: [{{role: {role}, when: false}}]\n".format(
+            files=ROOT / "group_vars/all/wiring.yml", role=ROOT / "roles/app"
+        )
+    )
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts", "it.yml"],
+        cwd=tmp_path,
+        env=clean_environment(ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"), HOME=str(tmp_path)),
+        capture_output=True,
+        text=True,
+    )
+    said = done.stdout + done.stderr
+    assert "['app_processes', 'app_web'] uvicorn" in said, said
 
 
 def test_an_application_without_a_database_gets_none_of_it(host):

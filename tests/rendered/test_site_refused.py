@@ -83,6 +83,15 @@ def test_a_name_that_is_there_twice_is_refused():
         ({"app_headers": {"X Odd": "a"}}, "app_headers: 'X Odd' is no name of a header"),
         ({"app_headers": {"X-Odd": "a\nb"}}, "app_headers: X-Odd must be a text of one line"),
         ({"app_headers": {"X-Odd": ["a"]}}, "app_headers: X-Odd must be a text of one line"),
+        (
+            {"app_headers": {"X-Odd": "a\\"}},
+            "app_headers: X-Odd: a \\ would change what Caddy reads",
+        ),
+        ({"app_headers": {"X-Odd": 'a\\"b'}}, "app_headers: X-Odd: a \\ would change"),
+        (
+            {"app_security_headers": {"X-Odd": "a\\"}},
+            "app_security_headers: X-Odd: a \\ would change",
+        ),
         ({"app_trusted_proxies": ["fastly"]}, "'fastly' is no network; examples: 10.0.0.0/8, cl"),
         ({"app_trusted_proxies": ["10.0.0.1/8"]}, "'10.0.0.1/8' is no network"),
         ({"app_trusted_proxies": ["0.0.0.0/0"]}, "0.0.0.0/0 is everybody, who could claim any"),
@@ -102,6 +111,21 @@ def test_a_name_that_is_there_twice_is_refused():
         ({"app_basic_auth": {"team": ""}}, "app_basic_auth: the password of team must be a text"),
         ({"app_basic_auth": {"team": "$2y$10$abc"}}, "app_basic_auth: team has a hash"),
         ({"app_caddy_extra": "handle {\n"}, "app_caddy_extra: a { is not closed"),
+        (
+            {"app_caddy_extra": 'respond /x "a {" 200\n}\nother.example.org {\n'},
+            "app_caddy_extra, line 2: this } closes nothing",
+        ),
+        (
+            {"app_caddy_extra": "respond /x `\n{\n` 200\n}\n"},
+            "app_caddy_extra, line 4: this } closes nothing",
+        ),
+        (
+            {"app_caddy_extra": "respond /x <<TEXT\n  {\n  TEXT 200\n}\n"},
+            "app_caddy_extra, line 4: this } closes nothing",
+        ),
+        ({"app_caddy_extra": 'a b\nrespond "x\n'}, 'app_caddy_extra, line 2: this " is not closed'),
+        ({"app_caddy_extra": 'respond "x\\"\n'}, 'app_caddy_extra, line 1: this " is not closed'),
+        ({"app_caddy_extra": "respond `x\n"}, "app_caddy_extra, line 1: this ` is not closed"),
         (
             {"app_caddy_extra": "header X-A b\n}\nother.example.org {\n"},
             "app_caddy_extra, line 2: this } closes nothing",
@@ -124,6 +148,10 @@ def test_what_caddy_could_not_serve_is_refused(settings, says):
         {"app_trusted_proxies": ["cloudflare", "10.0.0.0/8", "2001:db8::/32", "192.0.2.1"]},
         {"app_basic_auth": {"team": "p:ä$ß"}},
         {"app_caddy_extra": "# a }\nrespond /x \"{path}\" 200\nhandle /y {\n\trespond y\n}\n"},
+        {"app_caddy_extra": 'respond /x "a } \\" }" 200\nrespond /y `"}`\n'},
+        {"app_caddy_extra": "respond /it's <<TEXT\n  }\n  \"\n  TEXT 200\n"},
+        {"app_caddy_extra": "header X-It a\"b#}{path}\n"},
+        {"app_security_headers": {"X-Frame-Options": "DENY"}},
     ],
 )  # fmt: skip
 def test_what_can_be_served_is_not_refused(settings):
@@ -140,3 +168,36 @@ def test_a_size_has_the_bytes_that_caddy_reads():
         "1.5 GiB": 3 * 2**29,
     }.items():
         assert host(f"'{text}' | size_bytes") == bytes_
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"app_health_path": "/"}, "app_basic_auth: app_health_path stays open for everybody"),
+        ({"app_health_path": "/healthz"}, ""),
+        ({"app_health_path": "/größe"}, "must begin with / and have no other than ASCII"),
+    ],
+)
+def test_a_password_does_not_leave_the_front_page_open(settings, says):
+    said = broken(app_basic_auth={"team": "long enough"}, **settings)
+    assert says in said
+    assert bool(says) == bool(said)
+
+
+def test_below_a_path_of_another_applications_site():
+    site = {"app_path": "/api", "app_domain": "www.example.org"}
+    kept = [{"path": "media", "public": "/media"}, "data"]
+    assert "public /media must begin with app_path; example: /api/media" in broken(
+        app_shared_directories=kept, **site
+    )
+    kept[0]["public"] = "/api/media"
+    assert broken(app_shared_directories=kept, **site) == ""
+    networks = ["10.0.0.0/8"]
+    assert "single addresses only" in broken(app_maintenance_allowed_networks=networks, **site)
+    assert broken(app_maintenance_allowed_networks=["10.0.0.1"], **site) == ""
+    assert broken(app_maintenance_allowed_networks=networks) == ""
+
+
+def test_a_hidden_directory_is_not_public():
+    assert "cannot be public" in broken(app_shared_directories=[{"path": ".up", "public": "/up"}])
+    assert broken(app_shared_directories=[".up"]) == ""

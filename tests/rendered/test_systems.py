@@ -94,6 +94,7 @@ class Host:
             "ansible_facts": facts,
             "group_names": ["app", "db", "servers"],
             "inventory_hostname": "web1",
+            "hostvars": {"web1": settings},
             "inventory_dir": "inventory/prod",
             "inventory_file": "inventory/prod/hosts.yml",
             "ansible_managed": "Ansible managed",

@@ -397,5 +397,7 @@ def test_what_a_reload_of_caddy_costs_is_excused_twice_and_nothing_else():
     error = "WriteError"  # of a stream only
     found = [(1.0, "kept-GET", alert), (1.0, "new-GET", error), (2.0, "h2-GET", error)]
     assert load.Result(failed=3, first_failures=found).lost == found[1:2]
-    found += [(2.1, "kept-GET", alert)]
-    assert len(load.Result(failed=4, first_failures=found).lost) == 4
+    found += [(2.01, "kept-GET", alert), (2.05, "kept-GET", alert)]  # of one moment
+    assert load.Result(failed=5, first_failures=found).lost == found[1:2]
+    found += [(2.5, "kept-GET", alert)]
+    assert len(load.Result(failed=6, first_failures=found).lost) == 6

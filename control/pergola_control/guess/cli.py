@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
 
 def prepare(repository: Repository, folder: Path, own: Path | None) -> None:
     """Write the inventory of a try, and say what was seen."""
-    trial.refuse_other(folder, repository.source)
+    trial.refuse_other(folder, repository.shown)
     file = folder / trial.SETTINGS
     shown = seen_from_here(file)
     vault: dict[str, str] = {}
@@ -59,7 +59,7 @@ def prepare(repository: Repository, folder: Path, own: Path | None) -> None:
 
 def wants_database(repository: Repository, settings: str) -> bool:
     """Whether the server needs PostgreSQL: settings say so, or what the application installs."""
-    if re.search(r"app_(database\b|databases|database_connections|migrate_command)", settings):
+    if re.search(r"app_(database|migrate_command)", settings):
         return True
     try:
         return guess(repository).has_database

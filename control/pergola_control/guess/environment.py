@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pergola_control.guess.database import connection
 from pergola_control.guess.packages import Packages
 from pergola_control.guess.variables import Variable, value_of
+from pergola_control.programs import CREDENTIALS
 from pergola_control.settings.placeholder import PLACEHOLDER
 
 # What is the site's own name.
@@ -15,6 +16,8 @@ DOMAIN = re.compile(
     r"((APP|DJANGO|PUBLIC|SERVER|SITE|WEB)_)?"
     r"(ALLOWED_HOSTS?|DOMAIN|HOSTNAME|SERVER_NAME|VIRTUAL_HOST)"
 )
+# A password, or a token, within a value.
+PASSWORD = re.compile(rf"{CREDENTIALS.pattern}|\b(password|passwd|pwd)=\S", re.IGNORECASE)
 # What signs sessions: without it the value is a known one, or another in each process.
 SIGNS = re.compile(r"((APP|AUTH|DJANGO|FLASK|JWT|SESSION)_)?SECRET(_KEY)?")
 
@@ -46,7 +49,7 @@ def environment(
             found.said[name] = one.where, "the database"
         elif not one.is_needed and not SIGNS.fullmatch(name):
             found.optional.append(name)
-        elif one.is_secret:
+        elif one.is_secret or PASSWORD.search(value_of(name, known)):
             add_secret(found, one, known)
         else:
             add_plain(found, one, known)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pergola_control.guess.repository import Repository, relative
 from pergola_control.here import ROOT
 from pergola_control.source.places import above
-from pergola_control.source.projects import project_of
+from pergola_control.source.projects import LOCKS, project_of
 
 sys.path.append(str(ROOT / "host"))
 import pergola.frameworks as frameworks
@@ -25,7 +25,6 @@ PASSED_OVER = re.compile(
 WSGI = {"Flask": "Flask", "Bottle": "Bottle", "get_wsgi_application": "Django's WSGI"}
 FROM_ELSEWHERE = {("Application", "aiohttp"): "aiohttp"}
 MARKS = ("pyproject.toml", "setup.py", "Pipfile", "manage.py", "requirements.txt")
-LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock")
 LISTS = re.compile(r"(requirements/[^/]+|[^/]*requirements[^/]*)\.(txt|in)")
 USUAL = ("main", "app", "asgi", "wsgi", "server", "web", "api")
 

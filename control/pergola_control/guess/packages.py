@@ -6,11 +6,11 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pergola_control.guess.modules import LISTS, LOCKS
+from pergola_control.guess.modules import LISTS
 from pergola_control.guess.repository import Repository, relative
 from pergola_control.source.lists import logical
 from pergola_control.source.places import packages_of
-from pergola_control.source.projects import canonical, project_of, table
+from pergola_control.source.projects import LOCKS, canonical, project_of, table
 
 NAME = re.compile(r"\s*([A-Za-z0-9][\w.-]*)")
 

@@ -13,7 +13,7 @@ from pergola_control.guess.packages import lists_of
 from pergola_control.guess.repository import Repository, relative
 from pergola_control.guess.seen import Seen
 from pergola_control.here import ROOT
-from pergola_control.source.projects import canonical, groups_of, project_of, table
+from pergola_control.source.projects import LOCKS, canonical, groups_of, project_of, table
 
 # What many applications call a part of themselves.
 GENERIC = {"app", "api", "backend", "server", "web", "src", "service", "project", "my-app"}
@@ -105,7 +105,7 @@ def whereabouts(place: Place, modules: Sequence[Module]) -> Iterator[Seen]:
 def chosen(place: Place) -> Iterator[Seen]:
     """Which of several lists, and which groups, are for servers by their names."""
     repository, base = place.repository, place.base
-    locks = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "requirements.txt")
+    locks = (*LOCKS, "requirements.txt")
     lists = [one for one in lists_of(repository, base) if one.endswith(".txt")]
     if not any(repository.has(base, lock) for lock in locks) and len(lists) > 1:
         ranked = [(PRODUCTION.index(word), one) for one in lists if (word := word_of(one))]

@@ -21,6 +21,8 @@ from pergola_control.source.mirrors import mirrored
 from pergola_control.source.settings import Settings, checked, is_url
 
 CACHE = ROOT / ".cache/guess"
+# An account of ssh's is part of its address; one of https is somebody's own.
+LOGIN = re.compile(r"^(https?://)[^/@\s]+@")
 MOST_BYTES = 1_000_000  # of a file that is read; locks are the large ones
 
 
@@ -55,7 +57,7 @@ class Repository:
     @property
     def shown(self) -> str:
         """How a person is told of it."""
-        return posixpath.join(self.source, self.inside) if self.inside else self.source
+        return open_part(posixpath.join(self.source, self.inside) if self.inside else self.source)
 
     def read(self, path: str) -> str | None:
         """The text of a file, by its path from the top; None if there is none."""
@@ -105,7 +107,7 @@ def local(root: Path) -> Repository:
         return Repository(str(root), "HEAD", root, names)
     names, _ = listed_paths(root)
     names = tuple(name for name in names if not MACHINE_MADE & set(name.split("/")))
-    origin = text(git_raw(root, "remote", "get-url", "origin").stdout)
+    origin = open_part(git_raw(root, "remote", "get-url", "origin").stdout.decode().strip())
     branch = text(git_raw(root, "symbolic-ref", "--quiet", "--short", "HEAD").stdout)
     inside = relative(str(root), str(top.resolve()))
     return Repository(str(top.resolve()), "working-tree", root, names, inside, origin, branch)
@@ -120,7 +122,12 @@ def fetched(source: str, folder: Path) -> Repository:
     commit = commit_of(mirror, "refs/pergola/head") or ""
     Commit(mirror, commit, "", "", "", 0).copy_to(folder)
     names = tuple(sorted(all_paths(folder)))
-    return Repository(source, "HEAD", folder, names, origin=source)
+    return Repository(source, "HEAD", folder, names, origin=open_part(source))
+
+
+def open_part(address: str) -> str:
+    """An address without a login."""
+    return LOGIN.sub(r"\1", address)
 
 
 def relative(path: str, directory: str) -> str:

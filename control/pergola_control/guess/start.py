@@ -12,16 +12,13 @@ import yaml
 
 from pergola_control.guess.packages import toml_of
 from pergola_control.guess.repository import Repository
+from pergola_control.source.entries import entries
 from pergola_control.source.projects import table
+from pergola_control.source.runners import RunnerError, unwrapped
 
 COMPOSE = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
-ENTRY = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
-# What packages are run by elsewhere; in a release its programs are in PATH.
 SERVERS = ("uvicorn", "gunicorn", "hypercorn", "granian", "daphne")
-RUNNER = re.compile(
-    r"^(exec\s+)?((uv|poetry|pdm|pipenv|rye|hatch)\s+run\s+(-\S+\s+)*)?"
-    rf"(python3?\s+-m\s+(?=({'|'.join(SERVERS)})\b))?"
-)
+STARTED = re.compile(rf"^(exec\s+)?(python[\d.]*\s+-m\s+(?=({'|'.join(SERVERS)})\b))?")
 TARGET = re.compile(r"[A-Za-z_][\w.]*(:[A-Za-z_]\w*(\(\))?)?")
 # Where to listen, how often and for how long: that is Pergola's affair.
 WITH_VALUE = (
@@ -95,9 +92,13 @@ def starts(repository: Repository, home: str) -> list[Start]:
 
 def plain(start: Start) -> str:
     """A command without what runs it; of several that lead to a server, the server's."""
-    last = RUNNER.sub("", re.split(r"&&|;|\n", start.command)[-1].strip(), count=1)
+    try:
+        command = unwrapped(start.command)
+    except RunnerError:  # as it is: a deploy says what is wrong with it
+        command = start.command
+    last = STARTED.sub("", re.split(r"&&|;|\n", command)[-1].strip(), count=1)
     is_server = bool(Start(start.where, start.kind, last).server)
-    return last if is_server else RUNNER.sub("", start.command, count=1)
+    return last if is_server else STARTED.sub("", command, count=1)
 
 
 def path_of(directory: str, name: str) -> str:
@@ -106,9 +107,8 @@ def path_of(directory: str, name: str) -> str:
 
 def of_procfile(repository: Repository, directory: str) -> Iterator[Start]:
     path = path_of(directory, "Procfile")
-    for number, line in enumerate((repository.read(path) or "").splitlines(), 1):
-        if found := ENTRY.fullmatch(line.strip()):
-            yield Start(f"{path}:{number}", found[1], found[2])
+    for entry in entries(repository.read(path) or "", path)[0]:
+        yield Start(entry.where, entry.name, entry.command)
 
 
 def of_tables(repository: Repository, directory: str) -> Iterator[Start]:

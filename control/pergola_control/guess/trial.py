@@ -45,6 +45,7 @@ FIXED: Mapping[str, object] = {
     "app_domain_aliases": [],
     "app_redirected_domains": [],
     "app_trusted_proxies": [],
+    "app_database_url": "",  # that of the servers, which a try must not reach
     "release_notify_urls": [],
     "release_notify_mail": {},
     "caddy_email": "",
@@ -57,13 +58,19 @@ FIXED: Mapping[str, object] = {
 # what belongs to that server, such as its backups.
 OF_APPLICATION = re.compile(r"(app|release)_\w+:")
 VAULTED = re.compile(r"\bvault_\w+")
+# A value that is encrypted where it stands, with its name.
+ENCRYPTED = re.compile(
+    r"(\w+)([\"']?: +)!vault *\|[+-]? *\n[ \t]+\$ANSIBLE_VAULT;.*(?:\n[ \t]+[0-9a-f]+ *$)+",
+    re.MULTILINE,
+)
+ELSEWHERE = re.compile(r"^app_database_url:(?! *(\"\"|'')? *(#.*)?$)", re.MULTILINE)
 
 
-def refuse_other(folder: Path, source: str) -> None:
+def refuse_other(folder: Path, shown: str) -> None:
     """Refuse to put another application in the place of the one that is tried."""
     file = folder / SOURCE
-    before = file.read_text(encoding="utf-8").strip() if file.is_file() else source
-    if before != source:
+    before = file.read_text(encoding="utf-8").strip() if file.is_file() else shown
+    if before != shown:
         raise RefusalError(
             f"{before} is tried here already, and nothing was changed.",
             "",
@@ -82,7 +89,7 @@ def write(
     (folder / "inventory/hosts.yml").write_text(HOSTS.format(groups=groups), encoding="utf-8")
     (folder / TRY).touch(0o600)
     (folder / TRY).write_text(overriding(folder, repository, settings, vault), encoding="utf-8")
-    (folder / SOURCE).write_text(f"{repository.source}\n", encoding="utf-8")
+    (folder / SOURCE).write_text(f"{repository.shown}\n", encoding="utf-8")
 
 
 def overriding(
@@ -97,6 +104,8 @@ def overriding(
         "app_version": repository.version,
         **FIXED,
     }
+    if ELSEWHERE.search(settings):
+        values["app_database_tcp"] = True  # so that its URL has a host as well
     for key in sorted(set(VAULTED.findall(settings))):
         # The same as before: what is encrypted with it is in the database.
         values[key] = before.get(key) or vault.get(key) or secrets.token_urlsafe(32)
@@ -116,7 +125,7 @@ def own_settings(path: Path) -> str:
         raise RefusalError(
             f"There is no {path}.", "", "name a file of settings, or an inventory: SETTINGS=…"
         )
-    texts = [file.read_text(encoding="utf-8") for file in files(path)]
+    texts = [readable(file) for file in files(path)]
     parts = [part for text in texts for part in re.split(r"^(?=[\w-]+:)", text, flags=re.MULTILINE)]
     taken = [part.rstrip() for part in parts if OF_APPLICATION.match(part)]
     if not taken:
@@ -124,6 +133,22 @@ def own_settings(path: Path) -> str:
             f"{path} has no setting of an application (app_…).", "", "name another file"
         )
     return "---\n" + "".join(f"{part}\n" for part in taken)
+
+
+def readable(path: Path) -> str:
+    """A file's text: what is encrypted inside it is a name of the vault instead."""
+    text = path.read_text(encoding="utf-8")
+    rest = ENCRYPTED.sub(lambda found: "\n" * found[0].count("\n"), text)
+    if other := re.search(r"^[^#\n]*(?<!\S)!vault\b", rest, re.MULTILINE):
+        raise RefusalError(
+            f"{path}:{rest.count(chr(10), 0, other.start()) + 1} has a value that is encrypted in "
+            "a form that a try cannot replace.",
+            "",
+            'write it as `NAME: !vault |`; or put it into vault.yml, and write "{{ vault_name }}"',
+        )
+    return ENCRYPTED.sub(
+        lambda found: f'{found[1]}{found[2]}"{{{{ vault_{found[1].lower()} }}}}"', text
+    )
 
 
 def bring_environment_file(text: str, own: Path, folder: Path) -> None:

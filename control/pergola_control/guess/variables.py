@@ -49,15 +49,18 @@ class Variable:
 
 
 def variables(modules: Sequence[Module]) -> dict[str, Variable]:
-    """All variables by their names, as the first place that needs each has it."""
+    """All variables by their names, as the first place that needs each has it.
+
+    What no shell could set is left out: a name of pydantic's can be any text.
+    """
     found: dict[str, Variable] = {}
     prefixes = settings_classes(modules)
     for module in modules:
         for one in (*fields(module, prefixes), *looked_up(module)):
             before = found.get(one.name)
-            if GIVEN.fullmatch(one.name) or (before and (before.is_needed or not one.is_needed)):
-                continue
-            found[one.name] = one
+            is_known = before and (before.is_needed or not one.is_needed)
+            if NAME.fullmatch(one.name) and not GIVEN.fullmatch(one.name) and not is_known:
+                found[one.name] = one
     return found
 
 

@@ -9,7 +9,7 @@ import yaml
 from pergola_control.guess.repository import Repository
 from pergola_control.guess.seen import Seen
 from pergola_control.guess.whole import Guess
-from pergola_control.programs import some
+from pergola_control.programs import some, without_credentials
 from pergola_control.refusal import RefusalError
 from pergola_control.settings.placeholder import PLACEHOLDER, strings
 
@@ -32,6 +32,10 @@ base_operators: [] # for example: [{{name: ada, keys: ["ssh-ed25519 AAAA… ada@
 # The templates that are not from the repository.
 OURS = re.compile(r"\{\{ (app_database\.\w+|app_domain|app_name|vault_\w+) \}\}")
 ENVIRONMENT = ("app_environment", "app_secrets")
+REMEDY = (
+    "look at where the repository has it; or write a file of settings, and name it: "
+    "make try APP=… SETTINGS=settings.yml"
+)
 
 
 def one(name: str, value: object) -> str:
@@ -58,9 +62,26 @@ def refuse_templates(guess: Guess, repository: Repository) -> None:
                 raise RefusalError(
                     f"{name} would be {shortened(text)}, which Ansible would evaluate.",
                     "",
-                    "look at where the repository has it; or write a file of settings, and name "
-                    "it: make try APP=… SETTINGS=settings.yml",
+                    REMEDY,
                 )
+
+
+def refuse_others(text: str, guess: Guess, repository: Repository) -> None:
+    """Refuse a file with other settings than those seen: a foreign text could end its line."""
+    wanted = {
+        **guess.settings,
+        **coming_from(repository),
+        "app_domain": PLACEHOLDER,
+        "caddy_email": PLACEHOLDER,
+        "base_operators": [],
+    }
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        found = None
+    if found != wanted:
+        what = f"What was seen of {repository.shown} cannot be written as a file of settings."
+        raise RefusalError(what, "", REMEDY)
 
 
 def settings_file(guess: Guess, repository: Repository) -> str:
@@ -68,19 +89,20 @@ def settings_file(guess: Guess, repository: Repository) -> str:
     refuse_templates(guess, repository)
     blocks = [HEAD.format(source=repository.shown), of(guess.seen[0])]
     blocks.append(SITE)
-    blocks.append(origin(repository))
+    blocks.append("".join(one(*item) for item in coming_from(repository).items()))
     blocks += [of(seen) for seen in guess.seen[1:]]
     values = {name: guess.settings[name] for name in ENVIRONMENT if name in guess.settings}
     blocks += [variables(name, value, guess.environment.said) for name, value in values.items()]
-    return "\n".join([*blocks, SERVER])
+    text = "\n".join([*blocks, SERVER])
+    refuse_others(text, guess, repository)
+    return text
 
 
-def origin(repository: Repository) -> str:
+def coming_from(repository: Repository) -> dict[str, str]:
     """Where it comes from, for servers: a clone's own origin, if it has one."""
     if repository.origin:
-        lines = one("app_source", repository.origin)
-        return lines + one("app_version", repository.branch or "HEAD")
-    return one("app_source", repository.source) + one("app_version", repository.version)
+        return {"app_source": repository.origin, "app_version": repository.branch or "HEAD"}
+    return {"app_source": repository.source, "app_version": repository.version}
 
 
 def of(seen: Seen) -> str:
@@ -94,12 +116,18 @@ def variables(name: str, values: object, said: Mapping[str, tuple[str, str]]) ->
         lines.insert(0, "# Their values belong into vault.yml beside this file.\n")
     for key, value in values.items() if isinstance(values, Mapping) else ():
         where, why = said[key]
-        lines += [f"  # {why}: {where}\n", f"  {key}: {json.dumps(value, ensure_ascii=False)}\n"]
+        shown = json.dumps(key) if is_odd(key) else key
+        lines += [f"  # {why}: {where}\n", f"  {shown}: {json.dumps(value, ensure_ascii=False)}\n"]
     return "".join(lines)
 
 
 def report(guess: Guess, repository: Repository) -> Iterator[str]:
-    """What was seen, one line each; then what is to be done."""
+    """What was seen, one line each; then what is to be done. No terminal obeys a line of it."""
+    for line in lines(guess, repository):
+        yield "".join(each for each in without_credentials(line) if each.isprintable())
+
+
+def lines(guess: Guess, repository: Repository) -> Iterator[str]:
     yield f"{repository.shown}: {guess.framework}, " + (
         "with PostgreSQL" if guess.has_database else "without PostgreSQL"
     )
@@ -117,5 +145,5 @@ def report(guess: Guess, repository: Repository) -> Iterator[str]:
 
 
 def shortened(text: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join(without_credentials(text).split())  # before what would show half of them
     return text if len(text) <= 44 else f"{text[:43]}…"

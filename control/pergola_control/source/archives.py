@@ -16,7 +16,7 @@ from pergola_control.programs import some
 from pergola_control.refusal import RefusalError
 from pergola_control.source.building import build
 from pergola_control.source.commits import Commit
-from pergola_control.source.directories import Tree, named_path
+from pergola_control.source.directories import Tree, static_path
 from pergola_control.source.files import all_paths, machine_made, refuse_pointers
 from pergola_control.source.forms import Form
 from pergola_control.source.packing import pack
@@ -85,7 +85,7 @@ def made(settings: Settings, release: Commit | Tree, form: Form, path: Path) -> 
         directory.mkdir()
         release.copy_to(directory)
         warnings: list[str] = []
-        static = named_path(release.directory, settings.static_dir)
+        static = static_path(release.directory, settings)
         if settings.build:
             own = machine_made(directory)
             build(settings.build, directory / release.directory, release.time)

@@ -26,16 +26,18 @@ from pergola_control.source.archives import (
     refuse_without_static,
     reusable,
 )
-from pergola_control.source.directories import named_path
+from pergola_control.source.directories import static_path
 from pergola_control.source.forms import form_of
 from pergola_control.source.needs import needs
-from pergola_control.source.procfile import Rules, taken
+from pergola_control.source.packages import Packages
+from pergola_control.source.procfile import taken
 from pergola_control.source.pythons import asked
 from pergola_control.source.servers import refuse_missing
 from pergola_control.source.settings import WORKING_TREE, Settings, checked
 from pergola_control.source.shared import refuse_in_the_way, shared_paths
 from pergola_control.source.tags import version_variables
 from pergola_control.source.versions import resolved
+from pergola_control.source.web import Rules
 
 
 def release_of(settings: Settings, plan: bool, server: str = "") -> dict[str, object]:
@@ -43,11 +45,12 @@ def release_of(settings: Settings, plan: bool, server: str = "") -> dict[str, ob
     with locked(settings.room):
         release, warnings = resolved(settings)
         form = form_of(release, settings)
+        packages = Packages(release, form, settings)
         python, told = asked(release, settings)
         warnings += told
+        static = static_path(release.directory, settings)
         if not settings.build:  # else it may make or fetch them
             release.refuse_pointers()
-            static = named_path(release.directory, settings.static_dir)
             refuse_without_static(static, release.has_directory(static))
         refuse_in_the_way(shared_paths(settings, release.directory), release.names)
         result: dict[str, object] = {
@@ -65,12 +68,11 @@ def release_of(settings: Settings, plan: bool, server: str = "") -> dict[str, ob
             "needs": list(form.needs),
             "exported": form.exported,
             "python": python.result,
-            "system_packages": asdict(needs(release, form, settings)),
+            "system_packages": asdict(needs(packages)),
             "version_variables": version_variables(release),
         }
-        listed = form.files.get(form.lock) or release.read(form.lock) or ""
-        refuse_missing(server, form.said or form.lock, listed)
-        rules = Rules(settings.asgi, settings.settled, listed)
+        refuse_missing(server, packages)
+        rules = Rules(settings.asgi, settings.settled, packages.has)
         found = taken(release.read, release.directory, settings.procfile, rules)
         if found.settings:  # they make the release, as settings do
             digest = settings.config_digest + json.dumps(found.settings, sort_keys=True)

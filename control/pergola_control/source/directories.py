@@ -121,6 +121,22 @@ def named_path(directory: str, path: str) -> str:
     return "" if found == "." else found
 
 
+def static_path(directory: str, settings: Settings) -> str:
+    """The path of app_static_dir from the release's top; a refusal of one that is not in it."""
+    path = named_path(directory, settings.static_dir)
+    if path.startswith("/") or path.split("/")[0] == "..":
+        raise outside(settings)
+    return path
+
+
+def outside(settings: Settings) -> RefusalError:
+    return RefusalError(
+        f"{settings.static_dir!r} is not inside the release.",
+        "app_static_dir",
+        "set it to a path from app_subdirectory",
+    )
+
+
 def not_ignored(root: Path, paths: tuple[str, ...]) -> tuple[str, ...]:
     """The paths without those that .gitattributes keeps out of archives, as for a commit."""
     above = {
@@ -128,11 +144,14 @@ def not_ignored(root: Path, paths: tuple[str, ...]) -> tuple[str, ...]:
         for parts in (path.split("/") for path in paths)
         for count in range(1, len(parts) + 1)
     }
-    asked = "\0".join(sorted(above)).encode(errors="surrogateescape")
+    directories = {f"{path}/" for path in above - set(paths)}  # `docs/` names no file
+    asked = "\0".join(sorted(above | directories)).encode(errors="surrogateescape")
     done = git_raw(root, "check-attr", "--stdin", "-z", "export-ignore", stdin=asked)
     fields = os.fsdecode(done.stdout).split("\0")
     ignored = {
-        path for path, value in zip(fields[0::3], fields[2::3], strict=False) if value == "set"
+        path.rstrip("/")
+        for path, value in zip(fields[0::3], fields[2::3], strict=False)
+        if value == "set"
     }
     if not ignored:
         return paths
@@ -161,7 +180,9 @@ def one_tree(top: Path, subdirectory: str, in_git: bool, settings: Settings) -> 
         )
     place = place_of(partial(text_below, top), subdirectory, settings)
     root = top / place.root
-    named = named_path(place.directory, settings.static_dir)
+    named = static_path(place.directory, settings)
+    if not (root / named).resolve().is_relative_to(root.resolve()):  # through a link
+        raise outside(settings)
     skipped: tuple[str, ...] = ()
     made: tuple[str, ...] = ()
     if in_git:

@@ -12,7 +12,8 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from pergola_control.refusal import LimitExceededError, RefusalError
 from pergola_control.source.commits import Commit
 from pergola_control.source.directories import Tree
 from pergola_control.source.lists import Flat, logical
-from pergola_control.source.projects import extras_of, groups_of, refuse_unknown, toml
+from pergola_control.source.projects import extras_of, groups_of, refuse_unknown, table, toml
 from pergola_control.source.settings import Settings
 
 TOOLS = Path(__file__).with_name("tools")
@@ -106,7 +107,9 @@ def kept(tool: Tool, settings: Settings, project: str, lock: str) -> str:
     })  # fmt: skip
     for other in settings.room.glob("exported-*.txt"):
         other.unlink()
-    path.write_text(content)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(content)
+    partial.rename(path)  # whole or not at all
     return content
 
 
@@ -173,7 +176,25 @@ def export(tool: Tool, python: Path, chosen: Sequence[str], files: dict[str, str
                 ) from None
             if done.returncode:
                 raise refusal(tool, arguments, text(done.stdout + b"\n" + done.stderr))
-        return done.stdout.decode()
+    listed = done.stdout.decode()
+    if not list(logical(tool.lock, listed)) and has_dependencies(files[tool.project]):
+        what = f"{tool.name} finds no package in {tool.lock}, but {tool.project} has dependencies"
+        raise RefusalError(
+            f"{what}.", "app_version", f"run `{tool.remedy}`, and commit {tool.lock}"
+        )
+    return listed
+
+
+def has_dependencies(project: str) -> bool:
+    """Whether a pyproject.toml or a Pipfile names packages that are installed in any case."""
+    found = tomllib.loads(project)
+    named = {**table(found, "tool", "poetry", "dependencies"), **table(found, "packages")}
+    always = [
+        name
+        for name, how in named.items()
+        if name != "python" and not (isinstance(how, Mapping) and how.get("optional"))
+    ]
+    return bool(table(found, "project").get("dependencies") or always)
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -64,7 +64,7 @@ def form_of(release: Release, settings: Settings) -> Form:
     others = [one for one in lists_of(release) if one.lines and not one.loose]
     if len(others) == 1:
         return of_list(release, others[0], settings)
-    raise advice.no_lock(release, own, [one.paths[0] for one in others])
+    raise advice.no_lock(release, settings, own, [one.paths[0] for one in others])
 
 
 def named(release: Release, settings: Settings) -> Form:
@@ -80,7 +80,7 @@ def named(release: Release, settings: Settings) -> Form:
             "set it to a list of the release, from app_subdirectory",
         )
     if found.loose or not found.lines:
-        raise advice.loose(found, release)
+        raise advice.loose(found, release, settings)
     return of_list(release, found, settings)
 
 
@@ -103,13 +103,23 @@ def of_list(release: Release, found: Flat, settings: Settings) -> Form:
 def lists_of(release: Release) -> list[Flat]:
     """The lists of requirements beside the one called requirements.txt."""
     found = []
+    broken: list[RefusalError] = []
     for path in release.names:
         inside = posixpath.relpath(path, release.directory or ".")
         directory, name = posixpath.split(inside)
         fits = directory == "requirements" or (not directory and "requirements" in name)
         if fits and name.endswith(".txt") and inside != "requirements.txt":
-            one = flat(release.read, path)
-            found += [one] if one else []
+            try:
+                one = flat(release.read, path)
+            except RefusalError as error:
+                broken.append(error)
+            else:
+                found += [one] if one else []
+    if broken:  # it may be the one that is meant
+        whole = [one.paths[0] for one in found if one.lines and not one.loose]
+        inside = posixpath.relpath(whole[0], release.directory or ".") if whole else "PATH"
+        remedy = f"or name the list that servers install: app_requirements: {inside}"
+        raise RefusalError(broken[0].what, broken[0].setting, f"{broken[0].remedy}; {remedy}")
     # One that another takes in is not a choice of its own.
     inner = {path for one in found for path in one.paths[1:]}
     return [one for one in found if one.paths[0] not in inner]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from packaging.markers import InvalidMarker, Marker
+
 from pergola_control.programs import text
 from pergola_control.refusal import RefusalError
 from pergola_control.source.projects import canonical
@@ -14,6 +16,10 @@ Read: TypeAlias = Callable[[str], str | None]
 
 # An option with its value: behind a space, behind =, or (of one letter) at once.
 OTHER_LIST = re.compile(r"(-r|-c|--requirement|--constraint)(?:\s+|=|(?<=-[rc]))(.+)")
+# An option whose value may be a path, from the directory of its own list.
+WITH_PATH = re.compile(
+    r"(-f|-i|--find-links|--index-url|--extra-index-url)(?:\s+|=|(?<=-[fi]))[\"']?([^\"']+)[\"']?"
+)
 EDITABLE = re.compile(r"(-e|--editable)\b")
 PINNED = re.compile(r"([A-Za-z0-9][\w.-]*)\s*(?:\[[^]]*\])?\s*==\s*([^\s;,\\]+)")
 
@@ -37,6 +43,15 @@ class Line:
         return found[2].strip().strip("\"'") if found else ""
 
     @property
+    def moved(self) -> str:
+        """Its text for a list in a directory of the release's top, with paths from there."""
+        found = WITH_PATH.fullmatch(self.text)
+        if not found or "://" in found[2] or found[2].startswith(("/", "$", "~", "file:")):
+            return self.text
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(self.path), found[2]))
+        return f"{found[1]} {posixpath.join('..', path)}"
+
+    @property
     def is_constraint(self) -> bool:
         return self.text.startswith(("-c", "--constraint"))
 
@@ -48,6 +63,15 @@ class Line:
     def is_loose(self) -> bool:
         """Whether it names a package without saying exactly which file."""
         return not self.is_option and "--hash=" not in self.text
+
+    @property
+    def marker(self) -> str:
+        """For which systems it is, as all spellings of that compare; "" for all."""
+        said = self.text.partition(";")[2].split(" --hash")[0].strip()
+        try:
+            return str(Marker(said)) if said else ""
+        except InvalidMarker:
+            return said
 
     @property
     def shown(self) -> str:
@@ -74,8 +98,8 @@ class Flat:
 
     @property
     def text(self) -> str:
-        """As one list: each line once, options first."""
-        lines = dict.fromkeys(line.text for line in self.lines)
+        """As one list in a directory of the release's top: each line once, options first."""
+        lines = dict.fromkeys(line.moved for line in self.lines)
         ordered = sorted(lines, key=lambda line: not line.startswith("-"))
         return "".join(line.replace(" --hash=", " \\\n    --hash=") + "\n" for line in ordered)
 
@@ -156,11 +180,12 @@ def unusable(line: Line, why: str) -> RefusalError:
 
 def refuse_contradictions(found: Flat) -> None:
     """Refuse two lists that pin one package differently, as neither can be meant."""
-    pins: dict[tuple[str, str], tuple[str, Line]] = {}
+    pins: dict[str, list[tuple[str, Line]]] = {}
     for line in (*found.lines, *found.constraints):
         if pinned := PINNED.match(line.text):
-            marker = line.text.partition(";")[2].split(" --hash")[0].strip()
-            of = (canonical(pinned[1]), "" if line in found.constraints else marker)
-            version, before = pins.setdefault(of, (pinned[2], line))
-            if version != pinned[2]:
-                raise unusable(line, f"{before.where} has {before.shown}")
+            others = pins.setdefault(canonical(pinned[1]), [])
+            for version, before in others:
+                # With two markers they may be for different systems.
+                if version != pinned[2] and len({line.marker, before.marker} - {""}) < 2:
+                    raise unusable(line, f"{before.where} has {before.shown}")
+            others.append((pinned[2], line))

@@ -46,7 +46,13 @@ def place_of(read: Read, subdirectory: str, settings: Settings) -> Place:
             "bring it into the repository, or publish it as a package, and run `uv lock`",
         )
     root = common(within)
-    return Place(root, posixpath.relpath(app or ".", root or ".").removeprefix("."))
+    return Place(root, from_top(posixpath.relpath(app or ".", root or ".")))
+
+
+def from_top(path: str) -> str:
+    """A path in its shortest form; "" for the top."""
+    found = posixpath.normpath(path)
+    return "" if found == "." else found
 
 
 def common(paths: Sequence[str]) -> str:
@@ -135,7 +141,7 @@ def member_directory(read: Read, top: str, lock: Mapping[str, object], settings:
         if path is None:
             refuse_package(settings, f"the workspace has {some(sorted(members)) or 'no members'}")
             path = ""
-        return posixpath.normpath(posixpath.join(top, path)).removeprefix(".")
+        return from_top(posixpath.join(top, path))
     project = project_of(read, top)
     if not members or has_module(read, top, settings.module):
         return top

@@ -8,6 +8,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pergola_control.programs import some
 from pergola_control.refusal import RefusalError
 
+# What tools call their lists of exact packages, in the order in which they are looked for.
+LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock")
+
 
 def canonical(name: str) -> str:
     """A package's name as all spellings of it compare (PEP 503)."""

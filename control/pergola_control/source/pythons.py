@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -17,6 +17,7 @@ from pergola_control.source.settings import Settings
 
 # Any version with these is one that a server of ours may have as its own.
 OWN = [f"3.{minor}.{patch}" for minor in range(11, 20) for patch in (0, 99)]
+MINORS, PATCHES = range(30), range(40)  # as far as they are looked through
 VERSION = r"3(?:\.\d+){0,2}"
 # How the files that name one version write it, each with the tool that reads it first.
 PIN = re.compile(rf"(?:c?python[-@=]?)?({VERSION})\s*$", re.IGNORECASE)
@@ -79,6 +80,13 @@ def asked(release: Commit | Tree, settings: Settings) -> tuple[Asked, list[str]]
     return Asked(versions, " with ".join(one.shown for one in every)), warnings
 
 
+def lowest(release: Commit | Tree, settings: Settings) -> str:
+    """The lowest minor version that the application may run on, of those that servers have."""
+    fits = SpecifierSet(asked(release, settings)[0].versions).contains
+    every = [f"3.{minor}" for minor in (*range(11, 20), 10)]
+    return next((one for one in every if any(fits(f"{one}.{patch}") for patch in PATCHES)), "3.11")
+
+
 def wishes(release: Commit | Tree, unread: list[str]) -> Iterator[Wish]:
     """The versions that files name: those beside the application first, then those above it."""
     for directory in (release.directory, *above_it(release)):
@@ -129,15 +137,37 @@ def pinned(version: str) -> SpecifierSet:
 
 def limit(text: str, where: str) -> Wish | None:
     """What a project allows; Poetry's ^ and ~ as PEP 440 has them."""
-    parts = [expanded(part.strip()) for part in text.split(",")]
     try:
-        return Wish(text, SpecifierSet(",".join(filter(None, parts))), where)
+        choices = [specifiers(one) for one in re.split(r"\|\|?", text)]
     except InvalidSpecifier:
         return None
+    return Wish(text, choices[0] if len(choices) == 1 else any_of(choices), where)
+
+
+def specifiers(text: str) -> SpecifierSet:
+    """What must hold at once, with commas or, as Poetry has it, with spaces between."""
+    parts = re.split(r",|(?<=[\w*])\s+(?=[<>=!~^])", text.strip())
+    return SpecifierSet(",".join(filter(None, (expanded(part.strip()) for part in parts))))
+
+
+def any_of(choices: Sequence[SpecifierSet]) -> SpecifierSet:
+    """What Poetry writes with || between, by minor versions."""
+    fits = [
+        minor
+        for minor in MINORS
+        if any(one.contains(f"3.{minor}.{patch}") for one in choices for patch in PATCHES)
+    ]
+    if not fits:
+        return SpecifierSet("<3")
+    parts = [f">=3.{fits[0]}"] + ([f"<3.{fits[-1] + 1}"] if fits[-1] != MINORS[-1] else [])
+    gaps = [f"!=3.{minor}.*" for minor in range(fits[0], fits[-1]) if minor not in fits]
+    return SpecifierSet(",".join(parts + gaps))
 
 
 def expanded(part: str) -> str:
     """A caret or tilde of Poetry's, or a bare version, as specifiers."""
+    if part == "*":
+        return ""
     found = re.fullmatch(r"(\^|~)?\s*(\d+)(?:\.(\d+))?(\.\d+)?(\.?\*)?", part)
     if not found:
         return part
@@ -149,7 +179,7 @@ def expanded(part: str) -> str:
         return f"{from_there},<{major}.{int(minor) + 1}"
     if found[4]:
         return f"=={part}"
-    return f"=={major}.{minor}.*" if minor else f"=={major}.*" if part != "*" else ""
+    return f"=={major}.{minor}.*" if minor else f"=={major}.*"
 
 
 def of_pipfile(release: Commit | Tree) -> Iterator[Wish]:
@@ -174,7 +204,7 @@ def limits(release: Commit | Tree, unread: list[str]) -> Iterator[Wish]:
             wish = limit(value, where)
             if wish is None:
                 unread.append(f"{where} says {value!r}")
-            elif wish.versions not in seen:
+            elif wish.versions and wish.versions not in seen:
                 seen.add(wish.versions)
                 yield wish
 
@@ -197,7 +227,7 @@ def line_of(text: str, key: str) -> int:
 
 def agree(one: SpecifierSet, other: SpecifierSet) -> bool:
     """Whether some version is of both."""
-    candidates = [f"3.{minor}.{patch}" for minor in range(30) for patch in range(40)]
+    candidates = [f"3.{minor}.{patch}" for minor in MINORS for patch in PATCHES]
     both = one & other
     return any(map(both.contains, candidates))
 

@@ -4,6 +4,7 @@ import re
 
 from pergola_control.here import ROOT
 from pergola_control.refusal import RefusalError
+from pergola_control.source.packages import Packages
 
 # Those that Pergola does not bring.
 OF_THE_LOCK = ("granian", "hypercorn")
@@ -11,20 +12,18 @@ OF_THE_LOCK = ("granian", "hypercorn")
 OWN = ROOT / "host/pergola/release/uvicorn.txt"
 
 
-def refuse_missing(server: str, lock: str, text: str) -> None:
-    """Refuse a server that is not in the application's list of packages, which `lock` names."""
-    if server in OF_THE_LOCK and not is_in_lock(server, text):
+def refuse_missing(server: str, packages: Packages) -> None:
+    """Refuse a server that is none of the packages that are installed."""
+    if server in OF_THE_LOCK and not packages.has(server):
+        what = f"{packages.said} has no {server}"
+        if server in packages.listed:
+            what = f"{packages.said} has {server} for development, or for an extra or a group only"
         raise RefusalError(
-            f"app_server is {server}, but {lock} has no {server}.",
+            f"app_server is {server}, but {what}.",
             "app_server",
             f"add {server} to the project's dependencies, make the lock again and commit it; or "
             "set app_server: uvicorn, which Pergola brings if the lock has none",
         )
-
-
-def is_in_lock(name: str, text: str) -> bool:
-    """Whether a list of packages has one of this name."""
-    return bool(re.search(rf'^(name = "{name}"|{name}(\[.*\])?\s*==)', text, re.M | re.I))
 
 
 def own_version() -> str:

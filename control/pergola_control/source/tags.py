@@ -5,14 +5,16 @@ A release has no git on the server: the version is told there, in each tool's ow
 
 import posixpath
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
 from pergola_control.git import git_raw, is_shallow
+from pergola_control.refusal import RefusalError
 from pergola_control.source.commits import Commit
 from pergola_control.source.directories import Tree
-from pergola_control.source.places import local_path, packages_of
+from pergola_control.source.places import from_top, local_path, packages_of
 from pergola_control.source.projects import lock_of, project_of, table
 
 # What asks git, and the variable that tells it otherwise. (Versioneer reads what `git archive` has
@@ -20,6 +22,7 @@ from pergola_control.source.projects import lock_of, project_of, table
 # installed. setuptools-scm has one for each project, which hatch-vcs does not know.
 VARIABLES = {
     "hatch-vcs": "SETUPTOOLS_SCM_PRETEND_VERSION",
+    "flit-scm": "SETUPTOOLS_SCM_PRETEND_VERSION",
     "setuptools-scm": "SETUPTOOLS_SCM_PRETEND_VERSION",
     "vcs-versioning": "SETUPTOOLS_SCM_PRETEND_VERSION",
     "poetry-dynamic-versioning": "POETRY_DYNAMIC_VERSIONING_BYPASS",
@@ -28,10 +31,11 @@ VARIABLES = {
     "pdm": "PDM_BUILD_SCM_VERSION",
 }
 ASKS_GIT = re.compile(
-    r"\b(hatch-vcs|setuptools[-_]scm|vcs-versioning|\w+-dynamic-versioning|pbr)\b"
+    r"\b(hatch-vcs|setuptools-scm|flit-scm|vcs-versioning|[a-z]+-dynamic-versioning|pbr)\b"
 )
 DESCRIBED = re.compile(r"(?P<tag>.+)-(?P<distance>\d+)-g(?P<commit>[0-9a-f]+)")
-IN_TAG = re.compile(r"(?:.*[-/])?v?(?P<version>\d.*)")
+# As setuptools-scm reads one, and with directories before it.
+IN_TAG = re.compile(r"(?:[\w/-]+[-/])?[vV]?(?P<version>\d.*)")
 
 
 def version_variables(release: Commit | Tree) -> dict[str, str]:
@@ -47,8 +51,8 @@ def directories(release: Commit | Tree) -> list[str]:
     """Where the release's own projects are."""
     at = lock_directory(release)
     local = (local_path(one) for one in packages_of(lock_of(release.read, at)))
-    found = {posixpath.normpath(posixpath.join(at, one)) for one in local if one}
-    return sorted({one.removeprefix(".") for one in (release.directory, *found)})
+    found = {from_top(posixpath.join(at, one)) for one in local if one}
+    return sorted({release.directory, *found})
 
 
 def lock_directory(release: Commit | Tree) -> str:
@@ -69,10 +73,24 @@ def asking(release: Commit | Tree, directory: str) -> set[str]:
     listed = " ".join(map(str, requires)) if isinstance(requires, list) else ""
     for name in ("setup.py", "setup.cfg"):
         listed += release.read(posixpath.join(directory, name)) or ""
-    found = {one.replace("_", "-") for one in ASKS_GIT.findall(listed)}
+    found = set(ASKS_GIT.findall(re.sub(r"[-_.]+", "-", listed.lower())))
+    refuse_untold(directory, project, listed)
     if table(project, "tool", "pdm", "version").get("source") == "scm":
         found.add("pdm")
     return found & set(VARIABLES)
+
+
+def refuse_untold(directory: str, project: Mapping[str, object], listed: str) -> None:
+    """Refuse a tool that cannot be told a version, and would find none on the server."""
+    default = table(project, "tool", "versioningit").get("default-version")
+    if re.search(r"\bversioningit\b", listed) and not default:
+        raise RefusalError(
+            f"{posixpath.join(directory, 'pyproject.toml')} lets versioningit ask git for the "
+            "version, which it can do on no server: a release has no git history.",
+            "app_version",
+            'set [tool.versioningit] default-version = "0.0", or let hatch-vcs or setuptools-scm '
+            "ask git, which are told the version",
+        )
 
 
 def version_of(release: Commit | Tree) -> str:
@@ -85,13 +103,12 @@ def version_of(release: Commit | Tree) -> str:
     version = version_in(described["tag"]) if described else None
     distance, at = (int(described["distance"]), described["commit"]) if described else (0, "")
     if version is None:
-        version, distance, at = Version("0.0"), count(repository, commit), commit[:9].strip("HEAD")
+        version, distance = Version("0.0"), count(repository, commit)
+        at = commit[:9] if isinstance(release, Commit) else ""
     changed = isinstance(release, Tree) and release.is_changed
     if not distance and not changed and version != Version("0.0"):
         return str(version)
-    local = ".".join(
-        filter(None, (f"g{at.removeprefix('tree-')}", release.short if changed else ""))
-    )
+    local = ".".join(filter(None, (f"g{at}" if at else "", release.short if changed else "")))
     return f"{after(version)}.dev{distance}+{local}"
 
 

@@ -64,7 +64,7 @@ def look(wanted: Wanted) -> Found:
         elif apt.missing([real]) and real not in install:
             install.append(real)
             notes.append(f"{real} ({why})")
-    wrong += not_compiled(wanted.build, {*wanted.asked, *wanted.coming})
+    wrong += not_compiled(wanted.build, [*wanted.asked, *wanted.coming])
     return Found(install, wrong, notes)
 
 
@@ -74,14 +74,19 @@ def first_there(name: str) -> str:
     return next((one for one in every if not apt.missing([one])), every[0])
 
 
-def not_compiled(build: Mapping[str, list[str]], there: set[str]) -> Iterator[str]:
+def not_compiled(build: Mapping[str, list[str]], coming: list[str]) -> Iterator[str]:
     """What has to be compiled, and cannot be."""
+    if not (wanted := apt.missing(one for packages in build.values() for one in packages)):
+        return
+    # Few of those that are asked for come alone: build-essential brings gcc.
+    there = {*coming, *(apt.brought_by(coming) if coming else ())}
     for what, packages in build.items():
-        if lacking := [one for one in apt.missing(packages) if one not in there]:
+        if lacking := [one for one in packages if one in wanted and one not in there]:
+            instead = " (psycopg2-binary)" if what.endswith(" psycopg2") else ""
             yield (
                 f"app_system_packages: {what} has no wheel, so the server compiles it, which takes "
                 f"{', '.join(lacking)}. Set app_system_packages: [{', '.join(packages)}], or put a "
-                "package that has wheels in the lock (psycopg2-binary, for one)"
+                f"package that has wheels in the lock{instead}"
             )
 
 

@@ -4,13 +4,12 @@
 /srv/<app>/services/valkey                what it keeps, if it is to
 /etc/systemd/system/<app>@valkey.service  its unit
 
-The owners and modes are in tmpfiles' file of the application. No deploy restarts one unless its
-settings change.
+No deploy restarts one unless its settings change, and none stops it under a release that has it.
 """
 
 import contextlib
 import pwd
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +44,10 @@ StartLimitIntervalSec=0
 Type=notify
 User={account}
 Group={account}
+# Who gets into it reaches the socket: the application, and the service itself.
+ExecStartPre=+/usr/bin/install -d -m 0750 -o {account} -g {app} /run/{app}/{name}
 ExecStart=@{program} {called} --supervised systemd --daemonize no --port 0 \\
-  --unixsocket /run/{app}/{name}/{name}.sock --unixsocketperm 777 \\
+  --unixsocket {socket} --unixsocketperm 777 \\
   --maxmemory {memory} --maxmemory-policy {eviction} --save "" {keeps}
 Restart=always
 RestartSec=200ms
@@ -109,7 +110,8 @@ def data_of(app: str, name: str) -> Path:
 def text_of(app: str, service: Service) -> str:
     """The file of its unit, with the program that the system has."""
     program = next((path for path in PROGRAMS if path.exists()), PROGRAMS[0])
-    folders, keeps = [f"/run/{app}/{service.name}"], "--appendonly no --dir /"
+    # It is not there before its first command, which makes it.
+    folders, keeps = [f"-/run/{app}/{service.name}"], "--appendonly no --dir /"
     if service.persistent:
         data = data_of(app, service.name)
         folders.append(str(data))
@@ -117,6 +119,7 @@ def text_of(app: str, service: Service) -> str:
     return UNIT.format(
         app=app,
         name=service.name,
+        socket=socket_of(app, service.name),
         account=account_of(app),
         program=program,
         called=program.name.replace("check-rdb", "server"),
@@ -128,14 +131,27 @@ def text_of(app: str, service: Service) -> str:
     )
 
 
+def socket_of(app: str, name: str) -> str:
+    return f"/run/{app}/{name}/{name}.sock"
+
+
+def goes_on(app: str, name: str, services: Sequence[Service]) -> bool:
+    """Whether it is not wanted any more, but runs and the live release was told of it."""
+    if name in {one.name for one in services} or not (UNITS / service_unit(app, name)).exists():
+        return False
+    file = apps.App(apps.HOMES / app).slot / "environment"
+    return file.exists() and socket_of(app, name) in file.read_text()
+
+
 def differ(app: str, services: Iterable[Service]) -> Iterator[tuple[str, str]]:
     """The units that are not as wanted: each with its text; empty: it is not wanted any more."""
+    services = list(services)
     wanted = {service_unit(app, one.name): text_of(app, one) for one in services}
     for name in apps.SERVICES:
         unit = service_unit(app, name)
         path = UNITS / unit
         there = path.read_text() if path.exists() else ""
-        if there != wanted.get(unit, ""):
+        if there != wanted.get(unit, "") and not goes_on(app, name, services):
             yield unit, wanted.get(unit, "")
 
 
@@ -198,8 +214,9 @@ def wrong(app: str, services: Iterable[Service]) -> Iterator[str]:
             )
 
 
-def left(app: str, services: Iterable[Service]) -> list[str]:
+def left(app: str, services: Sequence[Service]) -> list[str]:
     """Directories with data that none of them keeps any more."""
     kept = {one.name for one in services if one.persistent}
+    kept |= {name for name in apps.SERVICES if goes_on(app, name, services)}
     found = [data_of(app, name) for name in apps.SERVICES if name not in kept]
     return [str(path) for path in found if path.is_dir() and any(path.iterdir())]

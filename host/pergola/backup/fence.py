@@ -47,7 +47,7 @@ class Closed:
 
     def hide(self) -> None:
         """Show the maintenance page, unless one is on: that stays, and afterwards too."""
-        if self.has_page():
+        if self.has_page() or not self.app.has_site():
             return
         if not self.app.has_page():
             self.app.call("maintenance", "on")
@@ -89,7 +89,9 @@ class Closed:
         """The units that run, and the live slot's, which may just have failed."""
         found = self.app.units()
         if self.app.is_live():
-            found += [self.app.live_unit, f"{self.name}@{self.app.colour}.socket"]
+            found.append(self.app.live_unit)
+            if self.app.has_site():
+                found.append(f"{self.name}@{self.app.colour}.socket")
         return sorted(set(found))
 
     def start(self) -> None:

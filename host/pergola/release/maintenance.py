@@ -42,7 +42,7 @@ class Maintenance:
         """
         import html  # few calls need it
 
-        if self.releases.app.is_live() and not self.releases.app.manifest.web:
+        if not self.releases.app.has_site():
             raise PergolaError(
                 f"{self.releases.app.name} has no site that could show a page",
                 hint="app_processes with `count: 0` stop its processes, by a deploy",

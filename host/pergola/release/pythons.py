@@ -32,10 +32,12 @@ LEFT = ("cpython-*", ".lock", ".temp", ".gitignore")
 def bring(interpreter: str, settings: Settings, mirror: str, builds: Json) -> None:
     """Have uv bring an interpreter of PLACE that is not there; PergolaError if it cannot."""
     path = Path(interpreter)
-    if not path.is_relative_to(PLACE) or path.exists():
+    if not path.is_relative_to(PLACE):
         return
     key = path.relative_to(PLACE).parts[0]
     with alone(), tempfile.TemporaryDirectory() as home:
+        if path.exists():
+            return
         PLACE.mkdir(mode=0o755, parents=True, exist_ok=True)
         refuse_without_room()
         command = [settings.uv, "python", "install", "--no-bin", "--no-config", "--no-cache"]
@@ -51,12 +53,14 @@ def bring(interpreter: str, settings: Settings, mirror: str, builds: Json) -> No
             check=False,
         )
         tidy()
-    if done.returncode or not path.exists():
-        raise PergolaError(
-            f"uv could not bring {key}: it {ended(done.returncode)}",
-            last_lines(done.stdout),
-            hint=hint(done.stdout),
-        )
+        if done.returncode or not path.exists():
+            # What it has refused, or not made whole, must not be found by the next one.
+            shutil.rmtree(PLACE / key, ignore_errors=True)
+            raise PergolaError(
+                f"uv could not bring {key}: it {ended(done.returncode)}",
+                last_lines(done.stdout),
+                hint=hint(done.stdout),
+            )
 
 
 def refuse_without_room() -> None:

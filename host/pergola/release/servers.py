@@ -25,7 +25,6 @@ def environment(manifest: Manifest, home: Path) -> dict[str, str]:
     factory = manifest.asgi.endswith("()")
     options = [*(["--factory"] if factory else []), *manifest.uvicorn_options]
     variables = {
-        "PERGOLA_HEALTH_PATH": manifest.health_path,
         "PERGOLA_ASGI": manifest.asgi.removesuffix("()"),
         "PERGOLA_FACTORY": "1" if factory else "",
         "PERGOLA_SERVER": manifest.server,

@@ -1,5 +1,6 @@
 """The two slots: one serves, the other is idle, or is about to take over or has just done so."""
 
+import contextlib
 import re
 import time
 
@@ -80,7 +81,8 @@ class Slots:
             write(path, MAY_OPEN_A_PORT, 0o644)
         else:
             path.unlink()
-            path.parent.rmdir()
+            with contextlib.suppress(OSError):  # somebody else has a file there too
+                path.parent.rmdir()
         systemctl("daemon-reload")
 
     def refusal(self, colour: Colour, release: str, seconds: float, result: str) -> PergolaError:
@@ -92,12 +94,12 @@ class Slots:
         self.stop(colour)
         code = self.releases.path(release) / "code" / manifest.directory
         found = remedies(Seen(manifest, lines, said, result, self.app.home, code))
-        to_do = [f"what to do: {found[0]}", *(f"            {line}" for line in found[1:])]
+        to_do = "\n            ".join(found)
         return PergolaError(
             f"{release} did not become ready in {seconds:.0f} s",
             "\n".join(
                 [
-                    *(to_do if found else []),
+                    *([f"what to do: {to_do}"] if found else []),
                     f"journal of {unit}:\n{shortened(lines)}",
                     f"last health response: {said.strip()}",
                 ]

@@ -48,7 +48,7 @@ def close(serves: Cluster, other: Cluster, drop: bool) -> None:
     mark = Mark(serves.version, other.version, drop, closed)
     FORM.write(MARK, mark)
     for app in apps.live():
-        if not app.has_page():  # somebody else's stays, and afterwards too
+        if app.has_site() and not app.has_page():  # somebody else's stays, and afterwards too
             closed[app.name].page = True
             FORM.write(MARK, mark)
             app.call("maintenance", "on", f"--message={TEXT}", who=PROGRAM)

@@ -253,8 +253,9 @@ SOURCES = (
     ),
     Shape(
         "pipenv",
-        {"main.py": STARLETTE},
-        ("pipenv install --quiet starlette",),
+        # Without the Python that `pipenv install` would have found here.
+        {"main.py": STARLETTE, "Pipfile": '[packages]\nstarlette = "*"\n'},
+        ("pipenv lock",),
         {"app_asgi": "main:app"},
     ),
     Shape(

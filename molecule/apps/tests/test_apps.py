@@ -19,7 +19,7 @@ from shapes import SOURCES, Shape
 from testinfra.host import Host
 
 SHAPES = (*SOURCES, *SERVERS, *VALUES)
-ALL = "find /etc /srv -xdev -printf '%p %y %m %u %g %s %T@ %l\\n' | sort"
+ALL = "find /etc /srv /opt -xdev -printf '%p %y %m %u %g %s %T@ %l\\n' | sort; dpkg-query -W"
 
 
 def comes_and_goes(one: App, shape: Shape, run: Callable[..., str], totals: Totals) -> None:
@@ -89,7 +89,8 @@ def test_what_cannot_run_is_refused_in_seconds_before_anything_changes(
     taken = time.monotonic() - began
     for words in refusal.says:
         assert words in output
-    assert re.search(r"changed=0 .*|Next:", output), output
+    # Where the run ends before its first host there are no counts.
+    assert set(re.findall(r"changed=\d+", output)) <= {"changed=0"}, output
     totals.refused.append(taken)
     assert taken < 15
 

@@ -226,7 +226,7 @@ def test_backups_may_be_switched_off_and_on_again(
     finally:
         switched(playbook, enabled=True)
     assert postgres("show archive_mode") == "on"
-    assert len(web1.check_output(timers).splitlines()) == 4
+    assert len(web1.check_output(timers).splitlines()) == 5
     rows.add(rows.next())
     plan = web1.check_output(f"pergola-backup plan --to={rows.moment()}")
     assert "cannot be reached" not in plan

@@ -1,14 +1,16 @@
 """The files of an application: in the backups by night, on the other host, back by the playbook.
 
-It has an application of its own, keeper, which the restores of the databases know nothing of.
+It has applications of its own, which the restores of the databases know nothing of.
 """
 
+import contextlib
 import json
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import scenario
 from scenario import PROJECT, Playbooks, said
@@ -22,24 +24,35 @@ INSERT = "insert into t values (1)"
 Run = Callable[..., str]
 
 
-@pytest.fixture(scope="module")
-def run(playbook: Playbooks, tmp_path_factory: pytest.TempPathFactory, web1: Host) -> Iterator[Run]:
-    """Run a playbook on an application that keeps files."""
-    settings: dict[str, Any] = {
-        "app_name": "keeper",
-        "app_domain": "keeper.test",
-        "app_source": str(PROJECT / "molecule/releases/probe"),
-        "app_version": "working-tree",
-        "app_asgi": "probe:app",
-        "app_health_path": "/readyz",
-        "app_workers": 1,
-        "app_drain_seconds": 5,
-        "app_start_timeout_seconds": 15,
-        "app_certificates": "internal",
-        "app_shared_directories": ["data", {"path": "media", "public": "/media"}],
-    }
+# Keeper has a site, and mailer a worker alone.
+BOTH: dict[str, Any] = {
+    "app_source": str(PROJECT / "molecule/releases/probe"),
+    "app_version": "working-tree",
+    "app_drain_seconds": 5,
+}
+KEEPER: dict[str, Any] = {
+    "app_name": "keeper",
+    "app_domain": "keeper.test",
+    "app_asgi": "probe:app",
+    "app_health_path": "/readyz",
+    "app_workers": 1,
+    "app_start_timeout_seconds": 15,
+    "app_certificates": "internal",
+    "app_shared_directories": ["data", {"path": "media", "public": "/media"}],
+}
+MAILER: dict[str, Any] = {
+    "app_name": "mailer",
+    "app_web": False,
+    "app_processes": [{"name": "worker", "command": "sleep infinity"}],
+    "app_shared_directories": ["data"],
+}
+
+
+@contextlib.contextmanager
+def deployed(playbook: Playbooks, folder: Path, settings: dict[str, Any]) -> Iterator[Run]:
+    """Have an application on web1; what runs a playbook on it."""
     groups = {"app": ["web1"], "db": ["web1"]}
-    inventory = scenario.described(tmp_path_factory.mktemp("keeper"), groups, settings)
+    inventory = scenario.described(folder, groups, BOTH | settings)
 
     def call(book: str, *arguments: str, fails: bool = False, **more: object) -> str:
         done = playbook(f"playbooks/{book}.yml", *arguments, inventory=inventory, **more)
@@ -48,7 +61,14 @@ def run(playbook: Playbooks, tmp_path_factory: pytest.TempPathFactory, web1: Hos
 
     call("deploy")
     yield call
-    call("remove", confirm="keeper")
+    call("remove", confirm=settings["app_name"])
+
+
+@pytest.fixture(scope="module")
+def run(playbook: Playbooks, tmp_path_factory: pytest.TempPathFactory, web1: Host) -> Iterator[Run]:
+    """Run a playbook on an application that keeps files."""
+    with deployed(playbook, tmp_path_factory.mktemp("keeper"), KEEPER) as call:
+        yield call
 
 
 def as_keeper(web1: Host, script: str) -> str:
@@ -116,19 +136,38 @@ def test_a_restore_and_the_way_back(web1: Host, run: Run) -> None:
     run("restore", what="files", confirm="keeper")
     assert as_keeper(web1, f"cat {HOME}/shared/media/a.txt") == "first"
     assert sql(web1, "select count(*) from t") == "[(1,)]"
-    served(web1, "first")
+    served("first")
     run("restore", what="files", undo=True, confirm="keeper")
     assert as_keeper(web1, f"cat {HOME}/shared/media/a.txt") == "second"
     assert sql(web1, "select count(*) from t") == "[(2,)]"
-    served(web1, "second")
+    served("second")
     owners = web1.check_output(f"stat -c %U {HOME}/shared {HOME}/shared/data {HOME}/shared/media")
     assert owners.split() == ["root", "keeper", "keeper"]
 
 
-def served(web1: Host, text: str) -> None:
-    ask = "curl -sk --resolve keeper.test:443:127.0.0.1 https://keeper.test"
-    assert web1.check_output(f"{ask}/media/a.txt") == text
-    assert web1.check_output(f"{ask}/readyz -o /dev/null -w %{{http_code}}") == "200"
+def served(text: str) -> None:
+    server = f"https://{scenario.address('web1')}"
+    named: dict[str, Any] = {
+        "headers": {"Host": "keeper.test"},
+        "extensions": {"sni_hostname": "keeper.test"},
+    }
+    with httpx.Client(verify=False, trust_env=False, timeout=30) as client:  # noqa: S501
+        assert client.get(f"{server}/media/a.txt", **named).text.strip() == text
+        assert client.get(f"{server}/readyz", **named).status_code == 200
+
+
+def test_one_without_a_site_is_restored_without_a_page(
+    web1: Host, playbook: Playbooks, tmp_path: Path
+) -> None:
+    with deployed(playbook, tmp_path, MAILER) as mailer:
+        file = "/srv/mailer/shared/data/queue"
+        web1.check_output(f"echo first >{file}; pergola-backup files; echo second >{file}")
+        before = web1.check_output("systemctl show -P MainPID mailer.worker.blue")
+        mailer("restore", what="files", confirm="mailer")
+        assert web1.file(file).content_string == "first\n"
+        assert web1.service("mailer.worker.blue").is_running
+        assert web1.check_output("systemctl show -P MainPID mailer.worker.blue") != before
+        assert not web1.file("/srv/mailer/live/maintenance.html").exists
 
 
 def test_the_drill_looks_at_them(web1: Host, run: Run, result: Callable[..., Any]) -> None:

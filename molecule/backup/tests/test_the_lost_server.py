@@ -48,8 +48,9 @@ def before(
     web1.check_output("echo an upload >/var/lib/probe/upload")
     web1.check_output(f"echo a picture >{UPLOADS}/picture && chown probe {UPLOADS}/picture")
     web1.check_output("pergola-backup files")
-    vault1.check_output("rm -rf /var/lib/pgbackrest/copies/files/web1/keeper")
-    web1.check_output("rm -rf /var/lib/pgbackrest/files/keeper")
+    # Those of applications that were removed meanwhile do not come back, and would be missed.
+    web1.check_output("rm -rf /var/lib/pgbackrest/files/keeper /var/lib/pgbackrest/files/mailer")
+    vault1.check_output("rm -rf /var/lib/pgbackrest/copies/files/web1")
     vault1.check_output("pergola-backup files-copy")
     done = web1.run("pergola-backup point before-the-end")
     assert done.rc == 0

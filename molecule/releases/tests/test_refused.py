@@ -137,7 +137,8 @@ def test_a_lifespan_that_fails(attempt, before, server):
     )
     refused_by_the_gate(found, before, server)
     assert "Application startup failed. Exiting." in found.said
-    assert "what to do: it writes to uploads, but a release is read-only" in found.said
+    assert "what to do: Setting: app_shared_directories: it writes to uploads, but" in found.said
+    assert "app_shared_directories: [uploads] lets it" in found.said
     assert int(re.search(r"did not become ready in (\d+) s", found.said)[1]) < START_LIMIT
 
 

@@ -164,6 +164,8 @@ def test_what_is_persistent_outlives_a_kill_and_is_told_to_be_in_no_backup(ask, 
 
 def test_taken_from_the_list_it_stops_and_its_data_stays(ask, run, web1):
     del ask
+    run("deploy", app_services=[], app_processes=[])
+    assert web1.run(f"systemctl is-active {UNIT}").rc == 0, "the release before could be live still"
     told = run("deploy", app_services=[], app_processes=[])
     assert f"{DATA} on web1: nothing in app_services keeps its data there any more" in told
     assert not web1.file(f"/etc/systemd/system/{UNIT}").exists
@@ -179,6 +181,6 @@ def test_the_removal_takes_it_with_its_data(ask, run, web1):
     run("remove", confirm="store")
     assert not web1.file(HOME).exists
     assert not web1.file("/run/store").exists
-    assert not web1.check_output("ls /etc/systemd/system | grep store || true")
+    assert not web1.check_output("ls /etc/systemd/system | grep ^store || true")
     assert not web1.check_output("getent passwd store-store || true")
     assert Server(web1).status()["state"] == "active", "its neighbour goes on"

@@ -5,6 +5,7 @@ The former ones stay beside them, which is the way back.
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -22,11 +23,13 @@ from pergola.backup.places import exchange, move
 from pergola.backup.restore import told_to_stop
 from pergola.errors import PergolaError
 from pergola.lock import AT_ONCE, locked
-from pergola.people import duration, moment_of, stamp
+from pergola.people import duration, moment_of, size, stamp
 from pergola.results import recorded
 from pergola.system import account_of, opened_folder, run
 
 BEFORE = "shared.before-"
+ROOM = 1.1  # times the bytes in the files: small ones take whole blocks
+ROOM_FOR_OTHERS = 1 << 30  # stays free for them meanwhile
 TO_OPEN = """\
 why: sudo journalctl -u '{name}[.@]*'. Then repair the application (a deploy starts it) and take its
 page away: playbooks/maintenance.yml -e state=off; or go back: playbooks/restore.yml -e what=files
@@ -187,12 +190,24 @@ def last_before(app: App) -> Path:
     raise PergolaError(f"there is no {app.home}/{BEFORE}<time> to go back to")
 
 
+def refuse_without_room(plan: Plan, target: Path) -> None:
+    """PergolaError before anything is written: the disk may be PostgreSQL's too."""
+    place = next(path for path in target.parents if path.exists())
+    needed = int(sum(plan.repository.sizes(plan.snapshot).values()) * ROOM) + ROOM_FOR_OTHERS
+    if (free := shutil.disk_usage(place).free) < needed:
+        raise PergolaError(
+            f"there is no room to restore {plan.words()}: {size(needed)} are needed below {place}, "
+            f"{size(free)} are free"
+        )
+
+
 def fetch(plan: Plan, target: Path) -> Path:
     """Restore below a directory that only root can enter; where the files are then."""
     remove(target)
+    plan.repository.bring_back()
+    refuse_without_room(plan, target)
     target.mkdir(mode=0o700, parents=True)
     try:
-        plan.repository.bring_back()
         plan.repository.restore(plan.snapshot, target)
         top = target / WORK.relative_to("/") / plan.app.name
         tree, copies = top / TREE, top / COPIES

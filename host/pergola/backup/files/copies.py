@@ -113,16 +113,13 @@ def vanished(place: Path, gone: Mapping[str, float], listed: Mapping[str, int]) 
 
 def fetch(stanzas: Sequence[Settings], now: float) -> None:
     """Copy the files of all servers; PergolaError says what could not be, or was done to them."""
-    with recorded("files-copy") as result, alone():
+    with recorded("files-copy") as result, alone(), together() as failed:
         said: list[str] = []
-        failed: list[PergolaError] = []
         for settings in filter(are_kept, stanzas):
             with collected(failed):
                 for copy in of_server(settings):
                     with collected(failed):
                         said.append(copy.keep(now))
-        if failed:
-            raise together(failed)
         result.says = "; ".join(said) or NONE
 
 

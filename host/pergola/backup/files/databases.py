@@ -56,10 +56,14 @@ BESIDE = ("", "-wal", "-shm", "-journal")
 
 @dataclass(frozen=True)
 class Database:
-    """A file of SQLite's below an application's directories; `wrong`: why there is no copy."""
+    """A file of SQLite's below an application's directories.
+
+    `wrong`: why there is no copy; `damaged`: because it is no database, or not whole.
+    """
 
     path: str
     wrong: str = ""
+    damaged: bool = False
 
 
 def copied(app: str, top: Path, to: Path) -> list[Database]:
@@ -93,8 +97,11 @@ def answers(done: Done) -> list[Database]:
     if done.returncode:
         reason = "SQLite's files could not be copied or looked at"
         raise PergolaError(reason, last_lines(done.stderr or done.stdout))
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    return [Database(str(path), str(wrong)) for path, wrong in found]
+    try:
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        return [Database(str(path), str(wrong), bool(damaged)) for path, wrong, damaged in found]
+    except ValueError as error:
+        raise PergolaError("what was said of SQLite's files cannot be read", str(error)) from None
 
 
 def left_out(database: Database, tree: Path) -> list[str]:

@@ -34,15 +34,12 @@ def make() -> None:
 
     One that fails does not keep the others from theirs; PergolaError names it afterwards.
     """
-    with recorded("files") as result, alone():
+    with recorded("files") as result, alone(), together() as failed:
         said: list[str] = []
-        failed: list[PergolaError] = []
         kept = [app for app in apps.every() if has_files(app)]
         for app in kept:
             with collected(failed):
                 said += back_up(app, failed)
-        if failed:
-            raise together(failed)
         if said and not repositories.are_elsewhere():
             said.append(HERE_ONLY)
         result.says = "; ".join(said) or NONE
@@ -63,6 +60,19 @@ def remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def together() -> Iterator[list[PergolaError]]:
+    """Raise what is in the list at the end as one PergolaError."""
+    failed: list[PergolaError] = []
+    yield failed
+    if failed:
+        raise PergolaError(
+            "; ".join(error.reason for error in failed),
+            "\n".join(filter(None, (error.evidence for error in failed))),
+            hint=next((error.hint for error in failed if error.hint), ""),
+        )
+
+
+@contextlib.contextmanager
 def collected(failed: list[PergolaError]) -> Iterator[None]:
     """Go on after a failure, which is told at the end."""
     try:
@@ -71,14 +81,6 @@ def collected(failed: list[PergolaError]) -> Iterator[None]:
         failed.append(error)
     except OSError as error:
         failed.append(of_system(error))
-
-
-def together(failed: Sequence[PergolaError]) -> PergolaError:
-    return PergolaError(
-        "; ".join(error.reason for error in failed),
-        "\n".join(filter(None, (error.evidence for error in failed))),
-        hint=next((error.hint for error in failed if error.hint), ""),
-    )
 
 
 def has_files(app: App) -> bool:
@@ -92,8 +94,10 @@ def back_up(app: App, failed: list[PergolaError]) -> list[str]:
     work.mkdir(mode=0o700, exist_ok=True)
     remove(copies)
     try:
-        found = databases.copied(app.name, app.home / "shared", copies)
-        if wrong := [one for one in found if one.wrong]:
+        found: list[Database] = []
+        with collected(failed):
+            found = databases.copied(app.name, app.home / "shared", copies)
+        if wrong := [one for one in found if one.wrong and not one.damaged]:
             failed.append(not_copied(app, wrong))
         with shown(app.home / "shared", tree):
             for repository in repositories.of(app.name):
@@ -121,20 +125,25 @@ def back_up_to(app: App, repository: Repository, found: Sequence[Database], work
         option for one in found if not one.wrong for option in databases.left_out(one, work / TREE)
     ]
     counted, unread = repository.add(*live, work / TREE, work / COPIES)
+    repository.forget()
+    repository.check(int(time.time() // DAY) % PARTS + 1, PARTS)
     # What the application has removed meanwhile is no fault.
     if still_there := [path for path in unread if os.path.lexists(path)]:
         names = ", ".join(path.removeprefix(f"{work / TREE}/") for path in still_there[:NAMED])
         raise PergolaError(f"files of {app.name} could not be read: {names}")
-    repository.forget()
-    repository.check(int(time.time() // DAY) % PARTS + 1, PARTS)
     return f"{told(app.name, counted, found)} in {repository.name}, {seconds(began)}"
 
 
 def told(app: str, counted: Mapping[str, int], found: Sequence[Database]) -> str:
     count, total = counted["total_files_processed"], size(counted["total_bytes_processed"])
-    of_sqlite = f", {len(found)} of SQLite" if found else ""
+    whole = sum(not one.damaged for one in found)
+    of_sqlite = f", {whole} of SQLite" if whole else ""
     files = "1 file" if count == 1 else f"{count} files"
-    return f"{app}: {files} ({total}{of_sqlite}), {size(counted['data_added'])} added"
+    added = f"{size(counted['data_added'])} added"
+    # Visitors upload all kinds of files: these are no failure, and somebody may want to know.
+    as_they_lie = ", ".join(one.path for one in found if one.damaged)
+    remark = f" (no whole databases, as they lie on the disk: {as_they_lie})" if as_they_lie else ""
+    return f"{app}: {files} ({total}{of_sqlite}), {added}{remark}"
 
 
 def seconds(began: float) -> str:

@@ -157,7 +157,9 @@ class Repository:
             self.checked(done, "backup")
         told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         wrong = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-        summary = next(one for one in told if one.get("message_type") == "summary")
+        summary = next((one for one in told if one.get("message_type") == "summary"), None)
+        if summary is None:
+            raise PergolaError(f"restic did not say what is in {self.name} now", done.stderr)
         return summary, [one.get("item", "") for one in wrong]
 
     def forget(self) -> None:
@@ -176,11 +178,11 @@ class Repository:
     def restore(self, snapshot: Snapshot, target: Path) -> None:
         self.do("restore", snapshot.id, "--no-lock", f"--target={target}")
 
-    def sizes(self, snapshot: Snapshot) -> list[int]:
-        """The sizes of the plain files in a snapshot."""
+    def sizes(self, snapshot: Snapshot) -> dict[str, int]:
+        """The sizes of the plain files in a snapshot, by their paths there."""
         said = self.do("ls", "--json", "--no-lock", snapshot.id)
         nodes = [json.loads(line) for line in said.splitlines()]
-        return [node.get("size", 0) for node in nodes if node.get("type") == "file"]
+        return {node["path"]: node.get("size", 0) for node in nodes if node.get("type") == "file"}
 
 
 # -- where they are --------------------------------------------------------------------------------

@@ -31,11 +31,13 @@ def taken_port(seen: Seen) -> Iterator[str]:
 
 
 def database_elsewhere(seen: Seen) -> Iterator[str]:
-    if NO_DATABASE.search(seen.lines):
+    # With a password it is PostgreSQL's own affair, or another server's.
+    if NO_DATABASE.search(seen.lines) and "PGPASSWORD" not in seen.manifest.environment_names:
         name = seen.home.name
         yield (
-            "it looks for PostgreSQL at localhost, which listens on its socket alone: "
-            f"postgresql:///{name}?host=/run/postgresql is its URL (see The database in "
+            "Setting: app_database_tcp: it looks for PostgreSQL at localhost, which listens on its "
+            f"socket alone: postgresql:///{name}?host=/run/postgresql is its URL. Where the driver "
+            "knows no sockets, set app_database_tcp: true (see The database in "
             "docs/your-application.md)"
         )
 

@@ -75,8 +75,9 @@ def shareable(seen: Seen, path: str, *, is_folder: bool = False) -> str:
         return ""
     inside = Path(os.path.normpath(full.relative_to(seen.code)))
     folder = inside if is_folder or not inside.suffix else inside.parent
-    has_code = any((seen.code / folder).rglob("*.py"))
-    return "" if has_code or folder.parts[:1] in ((), ("..",)) else str(folder)
+    if folder.parts[:1] in ((), ("..",)) or any((seen.code / folder).rglob("*.py")):
+        return ""
+    return str(folder)
 
 
 def others(seen: Seen) -> Iterator[str]:

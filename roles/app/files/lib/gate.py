@@ -12,10 +12,11 @@ import http.client
 import json
 import os
 import socket
+import string
 import sys
 import time
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 READY_ANSWERS_IN_A_ROW = 2
 LOOK_EVERY = 0.05
@@ -63,18 +64,23 @@ def gate(run_dir: Path, colour: str) -> int:
 
 def is_good(status: int | None, accepted: list[str]) -> bool:
     """Whether a status is one of those accepted, each such as 204 or 2xx."""
-    return any(str(status) == one.lower().replace("xx", str(status)[1:]) for one in accepted)
+    return any(str(status) == one.replace("xx", str(status)[1:]) for one in accepted)
 
 
 def followed(address: Path, path: str, domain: str, redirects: int) -> tuple[int | None, str]:
     """GET a path, and where its redirects lead on the same site; at most so many."""
     status, text, location = ask(address, path, domain)
     while redirects and status in REDIRECTS and location:
-        there = urlsplit(urljoin(f"https://{domain}{path}", location))
+        try:
+            there = urlsplit(urljoin(f"https://{domain}{path}", location))
+        except ValueError:  # no address
+            break
         if there.hostname != domain:
             break
         redirects -= 1
-        path = (there.path or "/") + (f"?{there.query}" if there.query else "")
+        query = f"?{there.query}" if there.query else ""
+        # As browsers do with what should have been quoted.
+        path = quote((there.path or "/") + query, safe=string.punctuation, encoding="latin-1")
         status, text, location = ask(address, path, domain)
     return status, text if status not in REDIRECTS else f"-> {location} {text}"
 
