@@ -151,7 +151,7 @@ def served(text: str) -> None:
         "headers": {"Host": "keeper.test"},
         "extensions": {"sni_hostname": "keeper.test"},
     }
-    with httpx.Client(verify=False, trust_env=False, timeout=30) as client:  # noqa: S501
+    with httpx.Client(verify=False, trust_env=False, timeout=30) as client:
         assert client.get(f"{server}/media/a.txt", **named).text.strip() == text
         assert client.get(f"{server}/readyz", **named).status_code == 200
 
