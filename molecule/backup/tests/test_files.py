@@ -188,7 +188,7 @@ def test_the_other_host_fetches_them_by_its_own_timer(web1: Host, vault1: Host, 
 
 def test_what_is_not_what_its_name_says_is_refused(web1: Host, vault1: Host, run: Run) -> None:
     pack = f"{REPOSITORY}/data/00/{'00' * 32}"
-    web1.check_output(f"install -g pergola-files -m 440 /etc/hostname {pack}")
+    web1.check_output(f"install -D -g pergola-files -m 440 /etc/hostname {pack}")
     failed = copied(vault1)
     web1.check_output(f"rm {pack}")
     assert not failed["ok"]
