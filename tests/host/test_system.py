@@ -209,9 +209,10 @@ def test_a_journal_is_of_the_latest_run_or_of_all_since_a_moment(monkeypatch):
 
     def attempt(*words, **_):
         asked.append(words)
-        return subprocess.CompletedProcess(words, 0, "8d1f" if words[1] == "show" else "", "")
+        return subprocess.CompletedProcess(words, 0, "", "")
 
     monkeypatch.setattr(system, "attempt", attempt)
+    monkeypatch.setattr(system, "show", lambda *_: "8d1f")
     system.journal("notes@blue.service")
     assert asked[-1][-1] == "_SYSTEMD_INVOCATION_ID=8d1f"
     system.journal("notes@blue.service", since=1700000000.9)
