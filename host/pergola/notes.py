@@ -61,13 +61,15 @@ class BackupRepository:
 class BackupSettings:
     """The stanza, PostgreSQL's major version, and the repositories.
 
-    `protected_days`: how long what vanishes from another server's copies can be put back.
+    `protected_days`: how long what vanishes from another server's copies can be put back; `files`:
+    where that server has its backups of applications' files.
     """
 
     stanza: str
     version: int
     repositories: tuple[BackupRepository, ...]
     protected_days: int = 7
+    files: str = ""
 
     @property
     def local(self) -> list[BackupRepository]:

@@ -49,7 +49,7 @@ def checked(done: Done, what: str, hint: str = "") -> str:
     """What a program printed; PergolaError with its last lines when it failed."""
     if not done.returncode:
         return done.stdout
-    said = done.stdout + (done.stderr or "")
+    said = (done.stdout or "") + (done.stderr or "")
     if has_no_room(said):
         raise PergolaError(f"{what} found no room on the disk", last_lines(said), hint=ROOM_HINT)
     raise PergolaError(f"{what} ended with {done.returncode}", last_lines(said), hint=hint)
@@ -63,10 +63,12 @@ def attempt(
     timeout: float | None = None,
     what: str = "",
     merged: bool = False,
+    output: BinaryIO | None = None,
 ) -> Done:
     """The same for a program that may fail; TookTooLongError when it does not end in time.
 
-    `merged`: its errors stand among what it printed, in their order.
+    `merged`: its errors stand among what it printed, in their order. `output`: the file that gets
+    what it prints, as it is.
     """
     words = [str(word) for word in command]
     variables = {**(of_account(account) if account else os.environ), "LC_ALL": "C.UTF-8"}
@@ -81,7 +83,7 @@ def attempt(
             group=user.pw_gid if user else None,
             extra_groups=os.getgrouplist(user.pw_name, user.pw_gid) if user else None,
             input=stdin,
-            stdout=subprocess.PIPE,
+            stdout=output or subprocess.PIPE,
             stderr=subprocess.STDOUT if merged else subprocess.PIPE,
             text=True,
             errors="replace",  # pgBackRest quotes what it has decrypted with a wrong key
@@ -287,10 +289,13 @@ def reread(*units: str) -> bool:
     return changed
 
 
-def journal(unit: str, most: int = 30) -> str:
-    """The first and the last lines that the latest run of a unit wrote."""
-    run_of = show(unit, "InvocationID")
-    wanted = f"_SYSTEMD_INVOCATION_ID={run_of}" if run_of else f"--unit={unit}"
+def journal(unit: str, most: int = 30, since: float | None = None) -> str:
+    """The first and the last lines that the latest run of a unit, or all since then, wrote."""
+    wanted = [f"--unit={unit}"]
+    if since is not None:
+        wanted = [f"_SYSTEMD_UNIT={unit}", f"--since=@{int(since)}"]
+    elif run_of := show(unit, "InvocationID"):
+        wanted = [f"_SYSTEMD_INVOCATION_ID={run_of}"]
     attempt("journalctl", "--sync")
-    said = attempt("journalctl", "--no-pager", "--output=cat", "--lines=1000", wanted).stdout
+    said = attempt("journalctl", "--no-pager", "--output=cat", "--lines=1000", *wanted).stdout
     return shortened(said, most) or "(no line in the journal)"

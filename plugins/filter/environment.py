@@ -26,6 +26,7 @@ except ImportError:  # another Ansible keeps it elsewhere: numbers that are writ
     Origin = None
 
 SCALAR = re.compile(r"[^\s,\]}#][^,\]}#\n]*")
+QUOTED = ('"', "'", "|", ">")
 WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Names that would be overwritten, or would mislead systemd's own programs.
@@ -114,7 +115,11 @@ def written(value: object, key: object = None) -> str | None:
     if lines[0].startswith("$ANSIBLE_VAULT"):
         return ""
     before = re.match(after, line)
-    found = SCALAR.match(line, before.end() if before else 0)
+    rest = line[before.end() if before else 0 :]
+    # A text that is a template: what it gives is no text of YAML's, and has no other reading.
+    if rest.startswith(QUOTED) and not isinstance(value, str):
+        return None
+    found = SCALAR.match(rest)
     return found[0].strip() if found else ""
 
 

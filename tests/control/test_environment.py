@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 PATH = Path(__file__).resolve().parents[2] / "plugins/filter/environment.py"
 spec = importlib.util.spec_from_file_location("environment_filter", PATH)
@@ -19,7 +20,8 @@ def read(tmp_path):
     def run(text):
         path = tmp_path / "settings.yml"
         path.write_text(f"app_environment:\n  {text}\n")
-        return DataLoader().load_from_file(str(path))["app_environment"]
+        loaded = DataLoader().load_from_file(str(path), trusted_as_template=True)
+        return loaded["app_environment"]
 
     return run
 
@@ -54,6 +56,25 @@ def read(tmp_path):
 )
 def test_what_stands_there_arrives(read, text, value):
     variables = read(text)
+    assert environment.environment_odd(variables) == []
+    assert environment.environment_texts(variables) == {"T": value}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('T: "{{ port }}"', "5432"),
+        ("T: '{{ port }}'", "5432"),
+        ("T: >-\n    {{ port }}", "5432"),
+        ("T: {a: ['{{ 1.10 }}', '{{ wanted }}']}", '{"a": [1.1, false]}'),
+        ("T: \"{{ 'yes' | bool }}\"", "true"),
+    ],
+)
+def test_what_a_template_gives_is_no_text_of_yaml(read, text, value):
+    """Such as the port of app_database, which is a number."""
+    found = {"app_environment": read(text), "port": 5432, "wanted": False}
+    templar = Templar(DataLoader(), found)
+    variables = templar.template(trust_as_template("{{ app_environment }}"))
     assert environment.environment_odd(variables) == []
     assert environment.environment_texts(variables) == {"T": value}
 

@@ -153,3 +153,23 @@ def test_nothing_is_asked_where_there_is_no_database_at_all(releases, monkeypatc
     assert Database(releases, "b").revision() is None
     assert Database(releases, "b").lacks_room_for() == 0
     assert migrations.unfinished_indexes(releases, "b") == []
+
+
+def test_a_failed_migration_says_what_to_do_as_the_gate_does(releases, monkeypatch):
+    """Its settings are read there first, so a missing variable shows there first."""
+    manifest(releases, "b", migrate_command="alembic upgrade head")
+    one = Migration(releases, "b")
+    said = "pydantic_core._pydantic_core.ValidationError: 1 validation error for Settings\n"
+    said += "SECRET_KEY\n  Field required [type=missing, input_value={}, input_type=dict]\n"
+    with pytest.raises(PergolaError, match="ended with 1") as refused:
+        one.check_result("alembic upgrade head", Done((), 1, said, ""))
+    assert refused.value.evidence.startswith("what to do: ")
+    assert "SECRET_KEY" in refused.value.evidence.splitlines()[0]
+    assert refused.value.hint == "do that, commit and deploy again"
+    with pytest.raises(PergolaError) as refused:
+        one.check_result("alembic upgrade head", Done((), 127, "sh: 1: alembic: not found\n", ""))
+    assert "Setting: app_migrate_command: the release has no program alembic" in str(refused.value)
+    with pytest.raises(PergolaError) as refused:
+        one.check_result("alembic upgrade head", Done((), 1, "no such revision\n", ""))
+    assert refused.value.evidence == "no such revision"
+    assert refused.value.hint == "see above what it said; fix it, commit and deploy again"

@@ -130,7 +130,8 @@ def test_what_an_application_of_another_name_says_is_no_wrong_application(said):
 def test_an_application_below_its_directory_is_told_where_it_is(said, tmp_path, place):
     having(tmp_path, **{f"{place}__shop__main": "app = FastAPI()\n"})
     says = said('ERROR:    Error loading ASGI app. Could not import module "shop.main".')
-    assert says.startswith(f"Setting: app_subdirectory: the module shop is in {place}/")
+    assert says.startswith(f"Setting: app_environment: the module shop is in {place}/")
+    assert f"app_environment: {{PYTHONPATH: {place}}} lets it find that" in says
 
 
 def test_the_most_alike_are_told_where_there_are_many(tmp_path):
@@ -285,7 +286,12 @@ def test_nothing_outside_of_the_release_is_looked_through(said, tmp_path, monkey
 
 def test_a_directory_that_the_release_does_not_have_may_be_one_that_stays(said, tmp_path):
     for path in ("media", tmp_path / "media"):
-        told = said(f"RuntimeError: Directory '{path}' does not exist")
+        told = said(
+            # A traceback's line, and what was raised.
+            "    raise RuntimeError(f\"Directory '{directory}' does not exist\")\n"
+            f"RuntimeError: Directory '{path}' does not exist"
+        )
+        assert "{" not in told
         assert "if the application fills it itself: app_shared_directories: [media]" in told
     assert said("RuntimeError: Directory '/data' does not exist") == ""
 
@@ -307,6 +313,7 @@ def test_a_database_in_a_file_belongs_where_it_may_write(said):
         ("OSError: [Errno 97] Address family not supported by protocol",
          'RestrictAddressFamilies: "AF_UNIX AF_INET AF_INET6 AF_NETLINK"'),
         ("ImportError: /tmp/x.so: failed to map segment from shared object", "NoExecPaths"),
+        ("MemoryError: Cannot allocate write+execute memory for ffi.callback()", "MemoryDenyWrite"),
     ],
 )  # fmt: skip
 def test_what_the_sandbox_does_not_let_it_do_is_told_with_what_opens_it(said, lines, says):

@@ -291,7 +291,7 @@ def test_a_refusal_says_first_what_to_do_and_then_what_was_seen(releases, monkey
         code = int(words[0] == "start")
         return subprocess.CompletedProcess(words, code, "Result=exit-code\n", "")
 
-    def journal(unit, most):
+    def journal(unit, most, since):
         told.append("journal")
         return "\n".join([*map(str, range(100)), "ModuleNotFoundError: No module named 'redis'"])
 

@@ -204,5 +204,20 @@ def test_a_long_journal_begins_with_the_start(monkeypatch):
     assert len(system.journal("notes@blue.service", 100).splitlines()) == 100
 
 
+def test_a_journal_is_of_the_latest_run_or_of_all_since_a_moment(monkeypatch):
+    asked = []
+
+    def attempt(*words, **_):
+        asked.append(words)
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr(system, "attempt", attempt)
+    monkeypatch.setattr(system, "show", lambda *_: "8d1f")
+    system.journal("notes@blue.service")
+    assert asked[-1][-1] == "_SYSTEMD_INVOCATION_ID=8d1f"
+    system.journal("notes@blue.service", since=1700000000.9)
+    assert asked[-1][-2:] == ("_SYSTEMD_UNIT=notes@blue.service", "--since=@1700000000")
+
+
 def test_the_user_of_these_tests_is_known():
     assert system.of_account(getpass.getuser())["USER"] == getpass.getuser()

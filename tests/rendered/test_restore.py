@@ -60,10 +60,11 @@ def test_what_is_not_of_the_thing_is_refused(given, told):
     assert asked(**given)("__restore_foreign") == told
 
 
-def test_restic_is_where_applications_are_backed_up_and_no_copy_is_kept():
+def test_restic_is_where_applications_are_backed_up_and_their_copies_are_fetched():
     host = asked()
     assert host("__backup_packages") == ["pgbackrest", "restic"]
     assert host("__backup_timers")["files"] == "*-*-* 04:45"
     host.variables["group_names"] = ["servers", "backup"]
     assert host("__backup_packages") == ["pgbackrest"]
     assert "files" not in host("__backup_timers")
+    assert host("__backup_timers")["files-copy"] == "*:15"

@@ -27,6 +27,13 @@ def keep(options: Options) -> None:
     say_changed(changed)
 
 
+def copy_files(_: Options) -> None:
+    # Not for what is called each minute.
+    from pergola.backup.files import copies
+
+    copies.fetch(settings.of_others(), time.time())
+
+
 def recover_copies(options: Options) -> None:
     before = moment_of(options.before, time.time()) if options.before else None
     print(recover(settings.of_server(options.stanza), before))
@@ -46,6 +53,7 @@ VERBS: dict[str, Callable[[Options], object]] = {
     "prepare": lambda options: say_changed(peers.prepare(options.names)),
     "keep": keep,
     "moment": say_moment,
+    "files-copy": copy_files,
     "protect": lambda _: protect(settings.of_others()),
     "recover": recover_copies,
     "forget": lambda options: say_changed(peers.forget(options.names)),

@@ -88,6 +88,7 @@ def add_verbs_for_role(verbs: Verbs) -> None:
 
 
 def add_verbs_for_units(verbs: Verbs) -> None:
+    verbs.add_parser("files-copy", help="copy other servers' backups of files to this host")
     verbs.add_parser("protect", help="keep clients from what they have sent to this host")
     verbs.add_parser("starting", help="(pgbackrest.service) note what the daemon reads")
     woken = verbs.add_parser("wake", help="(pergola-archive@.service) have archive_timeout kept")

@@ -83,6 +83,7 @@ def finish_interrupted(own: Settings, options: Options) -> None:
 
 def set_up(own: Settings, options: Options) -> None:
     changed = peers.alone() if options.alone else False
+    repositories.share_own()
     changed |= timers.start(timers.OWN)
     changed |= timers.enable(resolve.FINISH)
     made, without = jobs.set_up(own)

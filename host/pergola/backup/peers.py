@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pergola.backup.files.readers import have_group
 from pergola.backup.repository import MISMATCH, Repositories, make_room
 from pergola.backup.settings import FILE, KEPT, of_others, of_server, of_this_host
 from pergola.errors import PergolaError
@@ -139,6 +140,7 @@ def listen(peers: Sequence[str]) -> bool:
             f"the certificate of {', '.join(unknown)} is not known here yet",
             hint="run site.yml once for all hosts, without --limit",
         )
+    have_group()
     if FILE.exists():
         forget_configurations(keep=peers)
         new_room = False

@@ -7,7 +7,7 @@ from pergola.system import reread, show, systemctl
 
 OWN = ("full", "incr", "files", "verify", "drill")
 # Of a host that keeps copies.
-KEEPERS = ("full", "incr", "verify", "protect")
+KEEPERS = ("full", "incr", "files-copy", "verify", "protect")
 # The settings that say when.
 CALENDARS = {
     "full": "backup_full_on_calendar",

@@ -83,6 +83,7 @@ def verify(stanzas: Sequence[Settings]) -> None:
                     checked += verify_one(settings, repository)
                 except PergolaError as error:
                     wrong.append(error)
+            checked += verify_files(settings, wrong)
         if wrong:
             raise PergolaError(
                 "; ".join(error.reason for error in wrong),
@@ -92,6 +93,23 @@ def verify(stanzas: Sequence[Settings]) -> None:
             )
         result.more["files"] = checked
         result.says = f"{checked} files read in {time.monotonic() - began:.1f} s, all in order"
+
+
+def verify_files(settings: Settings, wrong: list[PergolaError]) -> int:
+    """Read the copies of a server's files; how many there are."""
+    # Not for what is called each minute.
+    from pergola.backup.files import copies
+
+    count, damaged = copies.damaged(settings)
+    if damaged:
+        more = f" and {len(damaged) - NAMED} more" if len(damaged) > NAMED else ""
+        wrong.append(
+            PergolaError(
+                f"copies of files are damaged: {', '.join(damaged[:NAMED])}{more}",
+                "remove these, and sudo pergola-backup files-copy fetches them again",
+            )
+        )
+    return count
 
 
 def verify_one(settings: Settings, repository: Repository) -> int:

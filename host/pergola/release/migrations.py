@@ -20,6 +20,8 @@ from pergola.release.commands import (
 from pergola.release.database import Database
 from pergola.release.migrator import Migrator
 from pergola.release.releases import Releases
+from pergola.release.remedies import to_do
+from pergola.release.remedies.seen import Seen
 from pergola.release.units import transient
 from pergola.system import Done, attempt, systemctl, write
 
@@ -46,7 +48,7 @@ URL = re.compile(r"(postgres(?:ql)?(?:\+\w+)?://)([^/@:?#]+)(?::[^/@]*)?@(?=[/?]
 class Migration:
     """One run of a release's migration. `begun`: from when on it may have changed something."""
 
-    what = "migration"
+    what, setting = "migration", "app_migrate_command"
     limited = True
     log = "migrate.log"
     hint = "commit and deploy again"
@@ -156,10 +158,13 @@ class Migration:
         """PergolaError when the migration failed, or left something that is not finished."""
         what = f"the {self.what} `{command}` of {self.release}"
         if done.returncode:
+            manifest, home = self.releases.manifest(self.release), self.releases.home
+            code = self.releases.path(self.release) / "code" / manifest.directory
+            found = to_do(Seen(manifest, done.stdout, "", "", home, code, self.setting))
             raise PergolaError(
                 f"{what} {ended(done.returncode)}",
-                "\n".join(filter(None, [last_lines(done.stdout), left])),
-                hint=f"see above what it said; fix it, {self.hint}",
+                "\n".join(filter(None, [found, last_lines(done.stdout), left])),
+                hint=f"{'do that' if found else 'see above what it said; fix it'}, {self.hint}",
             )
         if left:
             raise PergolaError(
@@ -228,7 +233,7 @@ class Migration:
 class MigrationAfter(Migration):
     """The same of what runs once the release serves: what stops it takes nothing back."""
 
-    what = "migration-after"
+    what, setting = "migration-after", "app_migrate_after_command"
     limited = False
     log = "migrate-after.log"
     hint = "commit and deploy again; a deploy of the same release runs it again as well"

@@ -9,7 +9,7 @@ from pergola.errors import PergolaError
 from pergola.people import shortened
 from pergola.records import MANIFEST, Line
 from pergola.release.releases import Releases, other, point
-from pergola.release.remedies import remedies
+from pergola.release.remedies import to_do
 from pergola.release.remedies.seen import Seen
 from pergola.release.servers import kind
 from pergola.system import UNITS, disable, enable, journal, persist, reread, show, systemctl, write
@@ -61,13 +61,15 @@ class Slots:
         answer = self.app.run_dir / f"{colour}.answer"
         answer.unlink(missing_ok=True)
         unit = self.releases.unit(colour)
-        began = time.monotonic()
+        began, since = time.monotonic(), time.time()
         # The service pulls its socket in.
         if systemctl("start", unit).returncode == 0:
             return
         # At once: systemd starts it again, and forgets.
         result = systemctl("show", f"--property={HOW_IT_ENDED}", unit).stdout
-        raise self.refusal(colour, release, time.monotonic() - began, result)
+        seconds = time.monotonic() - began
+        # Not of the latest run alone: systemd may have begun another, which has said nothing yet.
+        raise self.refusal(colour, release, seconds, result, journal(unit, 1000, since))
 
     def allow_port(self, colour: Colour, release: str) -> None:
         """Let the slot open a port, or no longer: as this release is served, not the last one."""
@@ -85,21 +87,22 @@ class Slots:
                 path.parent.rmdir()
         systemctl("daemon-reload")
 
-    def refusal(self, colour: Colour, release: str, seconds: float, result: str) -> PergolaError:
+    def refusal(
+        self, colour: Colour, release: str, seconds: float, result: str, lines: str
+    ) -> PergolaError:
         """Stop a slot that did not become ready; what there is to say of it, what to do first."""
         unit, answer = self.releases.unit(colour), self.app.run_dir / f"{colour}.answer"
         said = answer.read_text() if answer.exists() else "none: it never answered"
-        lines, manifest = journal(unit, most=1000), self.releases.manifest(release)
+        manifest = self.releases.manifest(release)
         systemctl("kill", "--signal=KILL", unit)
         self.stop(colour)
         code = self.releases.path(release) / "code" / manifest.directory
-        found = remedies(Seen(manifest, lines, said, result, self.app.home, code))
-        to_do = "\n            ".join(found)
+        found = to_do(Seen(manifest, lines, said, result, self.app.home, code))
         return PergolaError(
             f"{release} did not become ready in {seconds:.0f} s",
             "\n".join(
                 [
-                    *([f"what to do: {to_do}"] if found else []),
+                    *filter(None, [found]),
                     f"journal of {unit}:\n{shortened(lines)}",
                     f"last health response: {said.strip()}",
                 ]

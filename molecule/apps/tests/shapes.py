@@ -253,9 +253,13 @@ SOURCES = (
     ),
     Shape(
         "pipenv",
-        # Without the Python that `pipenv install` would have found here.
-        {"main.py": STARLETTE, "Pipfile": '[packages]\nstarlette = "*"\n'},
-        ("pipenv lock",),
+        {"main.py": STARLETTE},
+        # Without the Python that it finds here.
+        (
+            "pipenv install --quiet starlette",
+            "sed -i '/^.requires./,$d' Pipfile",
+            "pipenv lock",
+        ),
         {"app_asgi": "main:app"},
     ),
     Shape(

@@ -1,4 +1,4 @@
-"""The files of an application: in the backups by night, back by the playbook, and back again.
+"""The files of an application: in the backups by night, on the other host, back by the playbook.
 
 It has applications of its own, which the restores of the databases know nothing of.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import scenario
 from scenario import PROJECT, Playbooks, said
@@ -17,6 +18,7 @@ from testinfra.host import Host
 
 HOME = "/srv/keeper"
 REPOSITORY = "/var/lib/pgbackrest/files/keeper"
+COPY = "/var/lib/pgbackrest/copies/files/web1/keeper"
 DATABASE = f"{HOME}/shared/data/app.db"
 INSERT = "insert into t values (1)"
 Run = Callable[..., str]
@@ -97,14 +99,16 @@ def test_files_are_backed_up_by_the_unit(web1: Host, run: Run, result: Callable[
     assert says.startswith("keeper: ")
     assert "1 of SQLite" in says
     assert REPOSITORY in says
-    assert "not by group backup" in says
+    assert "own disk only" not in says
     for left in (f"/var/lib/pergola/files/keeper/{name}/*" for name in ("tree", "databases")):
         assert not web1.run(f"ls -A {left}").stdout, "nothing is left mounted or copied"
 
 
 def test_only_root_reads_them_and_nothing_is_in_plain_text(web1: Host, run: Run) -> None:
-    assert web1.file(REPOSITORY).user == "root"
-    assert web1.file("/var/lib/pgbackrest/files").mode == 0o700
+    """And the daemon that gives them to the other host, which PostgreSQL's account is not."""
+    for path in ("/var/lib/pgbackrest/files", REPOSITORY, f"{REPOSITORY}/data"):
+        there = web1.file(path)
+        assert (there.user, there.group, there.mode) == ("root", "pergola-files", 0o2750)
     assert web1.run(f"grep -rq first {REPOSITORY}/data").rc == 1
     assert web1.run("runuser -u postgres -- ls /var/lib/pgbackrest/files").rc
 
@@ -132,19 +136,24 @@ def test_a_restore_and_the_way_back(web1: Host, run: Run) -> None:
     run("restore", what="files", confirm="keeper")
     assert as_keeper(web1, f"cat {HOME}/shared/media/a.txt") == "first"
     assert sql(web1, "select count(*) from t") == "[(1,)]"
-    served(web1, "first")
+    served("first")
     run("restore", what="files", undo=True, confirm="keeper")
     assert as_keeper(web1, f"cat {HOME}/shared/media/a.txt") == "second"
     assert sql(web1, "select count(*) from t") == "[(2,)]"
-    served(web1, "second")
+    served("second")
     owners = web1.check_output(f"stat -c %U {HOME}/shared {HOME}/shared/data {HOME}/shared/media")
     assert owners.split() == ["root", "keeper", "keeper"]
 
 
-def served(web1: Host, text: str) -> None:
-    ask = "curl -sk --resolve keeper.test:443:127.0.0.1 https://keeper.test"
-    assert web1.check_output(f"{ask}/media/a.txt") == text
-    assert web1.check_output(f"{ask}/readyz -o /dev/null -w %{{http_code}}") == "200"
+def served(text: str) -> None:
+    server = f"https://{scenario.address('web1')}"
+    named: dict[str, Any] = {
+        "headers": {"Host": "keeper.test"},
+        "extensions": {"sni_hostname": "keeper.test"},
+    }
+    with httpx.Client(verify=False, trust_env=False, timeout=30) as client:
+        assert client.get(f"{server}/media/a.txt", **named).text.strip() == text
+        assert client.get(f"{server}/readyz", **named).status_code == 200
 
 
 def test_one_without_a_site_is_restored_without_a_page(
@@ -168,13 +177,73 @@ def test_the_drill_looks_at_them(web1: Host, run: Run, result: Callable[..., Any
     assert says.endswith("all in order")
 
 
+def test_the_other_host_fetches_them_by_its_own_timer(web1: Host, vault1: Host, run: Run) -> None:
+    assert vault1.service("pergola-backup-files-copy.timer").is_enabled
+    web1.check_output("pergola-backup files")
+    assert copied(vault1)["ok"]
+    assert names(vault1, COPY) == names(web1, REPOSITORY)
+    assert "keeper of web1: " in copied(vault1)["says"]
+    vault1.check_output("pergola-backup verify")
+
+
+def test_what_is_not_what_its_name_says_is_refused(web1: Host, vault1: Host, run: Run) -> None:
+    pack = f"{REPOSITORY}/data/00/{'00' * 32}"
+    web1.check_output(f"install -D -g pergola-files -m 440 /etc/hostname {pack}")
+    failed = copied(vault1)
+    web1.check_output(f"rm {pack}")
+    assert not failed["ok"]
+    assert "is not what its name says" in failed["says"]
+    assert not vault1.file(pack.replace(REPOSITORY, COPY)).exists
+    assert copied(vault1)["ok"]
+
+
+def test_the_server_can_only_read_its_copies(web1: Host, vault1: Host, run: Run) -> None:
+    before = vault1.check_output(f"sha256sum {COPY}/config")
+    put = "pgbackrest --stanza=web1 --repo=2 repo-put files/web1/keeper/config </etc/hostname"
+    refused = web1.run(f"cd / && runuser -u postgres -- {put}")
+    assert "Read-only file system" in refused.stdout + refused.stderr
+    assert vault1.check_output(f"sha256sum {COPY}/config") == before
+
+
+def test_what_the_server_deletes_stays_and_comes_back(web1: Host, vault1: Host, run: Run) -> None:
+    """By a restore: no backup is begun in the place of the lost ones."""
+    there = names(vault1, COPY)
+    as_keeper(web1, f"echo last >{HOME}/shared/media/a.txt")
+    web1.check_output(f"pergola-backup files && mv {REPOSITORY} /root/lost")
+    failed = copied(vault1)
+    assert not failed["ok"]
+    assert "the server has nothing of it any more" in failed["says"]
+    assert there <= names(vault1, COPY)
+    plan = run("restore", "--check", what="files")
+    assert "which comes back from vault1 first" in plan
+    assert not web1.file(REPOSITORY).exists
+    run("restore", what="files", confirm="keeper")
+    assert names(web1, REPOSITORY) == names(vault1, COPY)
+    web1.check_output("rm -r /root/lost; pergola-backup files; pergola-backup drill")
+    assert copied(vault1)["ok"]
+
+
+def copied(vault1: Host) -> dict[str, Any]:
+    """What becomes of a copy that the unit makes now."""
+    vault1.run("systemctl start pergola-backup@files-copy.service")
+    result = vault1.file("/var/lib/pergola/results/files-copy.json")
+    return json.loads(result.content_string)
+
+
+def names(host: Host, directory: str) -> set[str]:
+    """The files of a repository, without locks."""
+    found = host.check_output(f"cd {directory} && find . -type f -not -path './locks/*'")
+    return set(found.splitlines())
+
+
 def test_what_belongs_to_the_databases_is_refused_for_files(run: Run) -> None:
     assert "files go back to a backup" in run("restore", what="files", xid="5", fails=True)
     assert "that is for -e what=files" in run("restore", app="keeper", fails=True)
 
 
 def test_status_and_deploys_do_not_call_them_in_no_backup(web1: Host, run: Run) -> None:
-    assert f"{HOME}/shared" not in web1.check_output("pergola-status")
+    status = web1.check_output("pergola-status").splitlines()
+    assert not [line for line in status if "in no backup" in line and f"{HOME}/shared" in line]
     assert "files on web1 that are in no backup" not in run("deploy")
     places = json.loads(web1.check_output("pergola-status --json"))["files"]["keeper"]["places"]
     assert places == ["/var/lib/keeper"]

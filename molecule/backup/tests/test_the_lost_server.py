@@ -15,6 +15,7 @@ from testinfra.host import Host
 KEY = RUN / "backup.key"
 PAGE = (PROJECT / "docs/disaster.md").read_text()
 ROOT = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
+UPLOADS = "/srv/probe/shared/uploads"
 OWN_NAME = "ip-203-0-113-7"
 
 
@@ -25,11 +26,11 @@ def commands(section: str) -> list[list[str]]:
     return [shlex.split(line) for block in blocks for line in block.splitlines() if line.strip()]
 
 
-def walked(playbook: Playbooks, words: list[str]) -> CompletedProcess[str]:
+def walked(playbook: Playbooks, words: list[str], **more: object) -> CompletedProcess[str]:
     """A command of the page, with this scenario's inventory in the place of the user's."""
     assert words[0] == "ansible-playbook"
     assert words[2:4] == ["-i", "inventory/prod"]
-    return playbook(words[1], *words[4:], inventory=INVENTORY)
+    return playbook(words[1], *words[4:], inventory=INVENTORY, **more)
 
 
 def configuration(host: Host) -> str:
@@ -45,6 +46,12 @@ def before(
         web1.check_output("pergola-backup restore")  # the new server sends these to its copy again
     rows.add(*range(rows.next(), rows.next() + 20))
     web1.check_output("echo an upload >/var/lib/probe/upload")
+    web1.check_output(f"echo a picture >{UPLOADS}/picture && chown probe {UPLOADS}/picture")
+    web1.check_output("pergola-backup files")
+    # Those of applications that were removed meanwhile do not come back, and would be missed.
+    web1.check_output("rm -rf /var/lib/pgbackrest/files/keeper /var/lib/pgbackrest/files/mailer")
+    vault1.check_output("rm -rf /var/lib/pgbackrest/copies/files/web1")
+    vault1.check_output("pergola-backup files-copy")
     done = web1.run("pergola-backup point before-the-end")
     assert done.rc == 0
     assert "WARNING" not in done.stderr  # it is in the copy
@@ -111,10 +118,24 @@ def test_the_page_names_what_did_not_come_back(rebuilt: CompletedProcess[str], w
     assert "history of deploys, kept releases" in PAGE
 
 
+def test_the_files_come_back_from_the_other_host(
+    rebuilt: CompletedProcess[str], playbook: Playbooks, web1: Host, vault1: Host
+):
+    assert not web1.file(f"{UPLOADS}/picture").exists
+    (words,) = [words for words in commands("Step by step") if "what=files" in words]
+    done = walked(playbook, words, confirm="probe")
+    assert done.returncode == 0, done.stdout
+    picture = web1.file(f"{UPLOADS}/picture")
+    assert (picture.content_string, picture.user) == ("a picture\n", "probe")
+    web1.check_output("pergola-backup files; rm -r /srv/probe/shared.before-*")
+    vault1.check_output("pergola-backup files-copy")
+    assert "1 file" in web1.file("/var/lib/pergola/results/files.json").content_string
+
+
 def test_the_pages_last_commands_work_and_everything_goes_on_under_its_name(
     rebuilt: CompletedProcess[str], playbook: Playbooks, web1: Host
 ):
-    for words in commands("Step by step")[2:]:
+    for words in commands("Step by step")[3:]:
         done = walked(playbook, words)
         assert done.returncode == 0, done.stdout
     web1.check_output("head -c 3000000 /dev/zero >/var/lib/probe/upload")

@@ -5,7 +5,6 @@ The former ones stay beside them, which is the way back.
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import time
@@ -77,7 +76,7 @@ def make_plan(name: str, to: str = "") -> Plan:
 
 def application(name: str) -> App:
     """PergolaError where it has none of the directories."""
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+    if not repositories.APP.fullmatch(name):
         raise PergolaError(f"'{name}' is no application's name")
     app = App(HOMES / name)
     shared = app.home / "shared"
@@ -100,7 +99,7 @@ def told(plan: Plan) -> str:
     home = plan.app.home
     rows = {
         "restore": f"{plan.words()} (backup {plan.snapshot.id})",
-        "from": plan.repository.name,
+        "from": plan.repository.name + lost_and_copied(plan.repository),
         "lost": f"what was written below {home}/shared in the "
         f"{duration(max(time.time() - plan.snapshot.at, 0))} since",
         "application": outage(plan.app),
@@ -109,6 +108,12 @@ def told(plan: Plan) -> str:
         "not asked": "; ".join(plan.silent),
     }
     return table(rows)
+
+
+def lost_and_copied(repository: Repository) -> str:
+    if not repository.copies or repository.is_there():
+        return ""
+    return f", which comes back from {' or '.join(one.name for one in repository.copies)} first"
 
 
 def told_undo(name: str) -> str:
@@ -199,6 +204,7 @@ def refuse_without_room(plan: Plan, target: Path) -> None:
 def fetch(plan: Plan, target: Path) -> Path:
     """Restore below a directory that only root can enter; where the files are then."""
     remove(target)
+    plan.repository.bring_back()
     refuse_without_room(plan, target)
     target.mkdir(mode=0o700, parents=True)
     try:

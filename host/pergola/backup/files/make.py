@@ -26,7 +26,7 @@ TREE, COPIES = "tree", "databases"
 PARTS = 7
 NAMED = 5
 NONE = "no application has files in a shared directory"
-HERE_ONLY = "on this server's own disk only: another copy is made by backup_s3, not by group backup"
+HERE_ONLY = "on this server's own disk only: group backup, or backup_s3, has another copy kept"
 
 
 def make() -> None:
@@ -40,7 +40,7 @@ def make() -> None:
         for app in kept:
             with collected(failed):
                 said += back_up(app, failed)
-        if said and len(repositories.of("")) == 1:
+        if said and not repositories.are_elsewhere():
             said.append(HERE_ONLY)
         result.says = "; ".join(said) or NONE
 

@@ -2,24 +2,31 @@
 
 Where these are, their key and how long backups are kept is in pgBackRest's configuration, which
 role backup writes: what is set for PostgreSQL holds for files too, and nothing more is to be kept.
-Other hosts have no copy: they fetch by pgBackRest, which knows PostgreSQL's files only.
+Hosts of the group `backup` copy the one on this host (see copies); where that is lost, it comes
+back from there.
 """
 
-import configparser
+import dataclasses
 import hashlib
 import hmac
 import json
-import os
+import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pergola.backup import settings
+from pergola.backup.files.mirror import Mirror
+from pergola.backup.files.readers import of_root, share
+from pergola.backup.files.remote import Remote, reached, told
 from pergola.errors import PergolaError
 from pergola.people import last_lines, moment_written
 from pergola.system import Done, attempt, checked
 
 CONFIGURATION = Path("/etc/pgbackrest/pgbackrest.conf")
 CACHE = Path("/var/cache/pergola-restic")
+APP = re.compile(r"[a-z][a-z0-9-]*")
 # Another key of files needs another label.
 LABEL = b"Pergola: files of applications"
 HERE = 1  # the number of the repository on this host
@@ -43,13 +50,17 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Repository:
-    """One of an application. `name`: for people; `key` and `variables` are secret."""
+    """One of an application. `name`: for people; `key` and `variables` are secret.
+
+    `path`: where it is in this host's file system; `copies`: of it, on other hosts.
+    """
 
     name: str
     address: str
     keep_days: int
     key: str = field(repr=False)
-    path: Path | None = None  # where it is in this host's file system
+    path: Path | None = None
+    copies: tuple[Remote, ...] = ()
     options: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -87,17 +98,50 @@ class Repository:
 
     def have(self) -> None:
         """Have it, and no lock in it of a run that was killed."""
+        if self.bring_back():
+            self.do("unlock")
+            return
+        self.do("init")
+        if self.path:
+            share(self.path.parent)
+
+    def bring_back(self) -> bool:
+        """Have it from a copy where it is lost; whether there is one now.
+
+        PergolaError where a host that may have a copy does not answer: another repository in the
+        place of the lost one would not go together with it.
+        """
         if self.path:
             of_root(self.path)
-        if self.is_there():
-            self.do("unlock")
-        else:
-            self.do("init")
+            for copy in self.copies if not self.is_there() else ():
+                mirror = Mirror(copy, self.path)
+                try:
+                    mirror.fetch()
+                except PergolaError as error:
+                    raise error.but(
+                        f"{self.name} is not there, and {copy.name} may have it"
+                    ) from None
+                share(self.path.parent)
+                if mirror.refused:
+                    raise damaged(self.name, mirror)
+                if self.is_there():
+                    break
+        return self.is_there()
 
     def snapshots(self) -> list[Snapshot]:
-        """The oldest first; none where there is no repository."""
-        if not self.is_there():
-            return []
+        """The oldest first, those of a copy where it is lost; none where there is no repository."""
+        if self.is_there():
+            return self.listed()
+        for copy in self.copies:
+            with tempfile.TemporaryDirectory() as folder:
+                place = Path(folder)
+                Mirror(copy, place).fetch(("keys", "snapshots", "config"))
+                one = dataclasses.replace(self, address=folder, path=place, copies=())
+                if one.is_there():
+                    return one.listed()
+        return []
+
+    def listed(self) -> list[Snapshot]:
         found = json.loads(self.do("snapshots", "--json", "--no-lock")) or []
         return sorted(
             (Snapshot(one["short_id"], moment_written(one["time"], 0)) for one in found),
@@ -147,30 +191,43 @@ class Repository:
 def of(app: str, configuration: Path | None = None) -> list[Repository]:
     """Those of an application, this host's own first; PergolaError where there are no backups."""
     file = configuration or CONFIGURATION
-    found = configparser.ConfigParser(
-        interpolation=None, delimiters="=", comment_prefixes="#", strict=False
-    )
-    if not found.read(file):
-        raise PergolaError(f"{file} is missing", hint="run site.yml first")
-    told = dict(found["global"])
-    key, days = derived(told["repo1-cipher-pass"]), int(told["repo1-retention-full"])
-    here = Path(told["repo1-path"]) / "files" / app
-    numbers = [name.split("-")[0] for name, value in told.items() if (name[-5:], value) == S3]
+    found = dict(told(file)["global"])
+    key, days = derived(found["repo1-cipher-pass"]), int(found["repo1-retention-full"])
+    here = Path(found["repo1-path"]) / "files" / app
+    numbers = [name.split("-")[0] for name, value in found.items() if (name[-5:], value) == S3]
     return [
-        Repository(str(here), str(here), days, key, here),
-        *(in_storage(told, number, app, days, key) for number in numbers),
+        Repository(str(here), str(here), days, key, here, copies_of(app, file.parent / "conf.d")),
+        *(in_storage(found, number, app, days, key) for number in numbers),
     ]
+
+
+def copies_of(app: str, configurations: Path) -> tuple[Remote, ...]:
+    """On the hosts that keep copies of this one's backups."""
+    own = settings.FORM.read(settings.FILE)
+    keepers = [one.name for one in own.repositories if not one.local] if own else []
+    return tuple(
+        remote.below(f"files/{remote.stanza}/{app}")
+        for name in keepers
+        if (file := configurations / f"{name}.conf").exists()  # else it was in no run yet
+        for remote in reached(file, name)
+    )
+
+
+def are_elsewhere() -> bool:
+    """Whether there is more than this host's own disk for them."""
+    here, *others = of("")
+    return bool(others or here.copies)
 
 
 S3 = ("-type", "s3")
 
 
-def in_storage(told: Mapping[str, str], number: str, app: str, days: int, key: str) -> Repository:
+def in_storage(found: Mapping[str, str], number: str, app: str, days: int, key: str) -> Repository:
     """The one in the S3-compatible storage that a repository of pgBackRest's is in."""
-    bucket, path = told[f"{number}-s3-bucket"], told[f"{number}-path"].strip("/")
+    bucket, path = found[f"{number}-s3-bucket"], found[f"{number}-path"].strip("/")
     place = "/".join(filter(None, (bucket, path, "files", app)))
-    host = f"{told[f'{number}-s3-endpoint']}:{told[f'{number}-storage-port']}"
-    style = "path" if told[f"{number}-s3-uri-style"] == "path" else "dns"
+    host = f"{found[f'{number}-s3-endpoint']}:{found[f'{number}-storage-port']}"
+    style = "path" if found[f"{number}-s3-uri-style"] == "path" else "dns"
     return Repository(
         f"s3://{place}",
         f"s3:https://{host}/{place}",
@@ -178,9 +235,9 @@ def in_storage(told: Mapping[str, str], number: str, app: str, days: int, key: s
         key,
         options=(f"s3.bucket-lookup={style}",),
         variables={
-            "AWS_ACCESS_KEY_ID": told[f"{number}-s3-key"],
-            "AWS_SECRET_ACCESS_KEY": told[f"{number}-s3-key-secret"],
-            "AWS_DEFAULT_REGION": told[f"{number}-s3-region"],
+            "AWS_ACCESS_KEY_ID": found[f"{number}-s3-key"],
+            "AWS_SECRET_ACCESS_KEY": found[f"{number}-s3-key-secret"],
+            "AWS_DEFAULT_REGION": found[f"{number}-s3-region"],
         },
     )
 
@@ -190,17 +247,17 @@ def derived(key: str) -> str:
     return hmac.new(key.encode(), LABEL, hashlib.sha256).hexdigest()
 
 
-def of_root(path: Path) -> None:
-    """Have a directory that only root can enter; PergolaError if its parent is somebody's link.
+def share_own() -> None:
+    """Let the daemon read the repositories on this host."""
+    share(of("")[0].path or Path())
 
-    What is above it belongs to PostgreSQL's account.
-    """
-    parent = path.parent
-    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = parent.lstat()
-    if parent.is_symlink() or status.st_uid != os.geteuid():
-        raise PergolaError(f"{parent} is not root's own directory", hint=f"ls -ld {parent}")
-    path.mkdir(mode=0o700, exist_ok=True)
+
+def damaged(name: str, mirror: Mirror) -> PergolaError:
+    wrong = "; ".join(f"{path} {why}" for path, why in mirror.refused.items())
+    return PergolaError(
+        f"the copy on {mirror.remote.name} is damaged: {wrong}",
+        hint=f"all else is in {name} now: run this again to go on with that",
+    )
 
 
 def said(error: PergolaError) -> str:

@@ -28,3 +28,9 @@ CHECKS: tuple[Callable[[Seen], Iterator[str]], ...] = (
 def remedies(seen: Seen) -> list[str]:
     """What to do, the likeliest first; empty: nothing is known."""
     return list(dict.fromkeys(line for check in CHECKS for line in check(seen)))
+
+
+def to_do(seen: Seen) -> str:
+    """The same, as a refusal begins with it."""
+    found = "\n            ".join(remedies(seen))
+    return f"what to do: {found}" if found else ""

@@ -66,9 +66,8 @@ def wrong_application(seen: Seen) -> Iterator[str]:
 
 def misplaced(module: str, place: str) -> str:
     return (
-        f"Setting: app_subdirectory: the module {module} is in {place}/ of the release, where "
-        f"Python does not look: add {place} to app_subdirectory, or give pyproject.toml a "
-        "[build-system], so that the project is installed"
+        f"Setting: app_environment: the module {module} is in {place}/ of the release, where "
+        f"Python does not look; app_environment: {{PYTHONPATH: {place}}} lets it find that"
     )
 
 
@@ -90,7 +89,7 @@ def missing_module(seen: Seen) -> Iterator[str]:
 def missing_program(seen: Seen) -> Iterator[str]:
     for found in NO_PROGRAM.finditer(seen.lines):
         yield (
-            f"Setting: app_server_command: the release has no program {found[1] or found[2]}: add "
+            f"Setting: {seen.setting}: the release has no program {found[1] or found[2]}: add "
             "the package that has it to the project's dependencies, make the lock again, commit"
         )
 

@@ -10,7 +10,7 @@ from pergola.release.remedies.seen import Seen
 DENIED = re.compile(r"\[Errno (1|2|13|30)\] [\w -]+: '([^'\n]+)'")
 BIND = r"bind on address \('[^']*', (\d+)[^\n]*"
 PORT_REFUSED = re.compile(rf"\[Errno 1\][^\n]*{BIND}", re.IGNORECASE)
-NO_DIRECTORY = re.compile(r"Directory '([^'\n]+)' does not exist")
+NO_DIRECTORY = re.compile(r"[Dd]irectory '([^'\n{}]+)' does not exist")
 WRITABLE = ("/tmp/", "/var/tmp/", "/dev/shm/")  # noqa: S108 - compared only
 FAMILIES = "AF_UNIX AF_INET AF_INET6"
 
@@ -24,8 +24,8 @@ def files(seen: Seen) -> Iterator[str]:
         elif number == "30":
             folder = Path(path).parent if Path(path).suffix else path
             yield (
-                f"Setting: app_writable_paths: it may not write to {path}; make the directory on "
-                f"the server and set app_writable_paths: [{folder}]"
+                f"Setting: app_writable_paths: it may not write to {path}; "
+                f"app_writable_paths: [{folder}] lets it, and a deploy makes the directory"
             )
         elif number == "13" and path.startswith((*WRITABLE, seen.state, f"{seen.home}/shared/")):
             yield (
@@ -91,6 +91,11 @@ def others(seen: Seen) -> Iterator[str]:
         yield (
             "Setting: app_sandbox_overrides: it opens a socket of a kind that the sandbox does not "
             f'have; app_sandbox_overrides: {{RestrictAddressFamilies: "{FAMILIES} AF_NETLINK"}}'
+        )
+    if re.search(r"write\+execute memory|cannot allocate executable memory", seen.lines, re.I):
+        yield (
+            "Setting: app_sandbox_overrides: it makes machine code while it runs; "
+            'app_sandbox_overrides: {MemoryDenyWriteExecute: "no"}'
         )
     if "failed to map segment from shared object" in seen.lines:
         yield (
