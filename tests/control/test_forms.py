@@ -667,6 +667,38 @@ def test_static_files_lie_in_the_release(repository, version, path):
         release_of(repository.settings(**given), plan=True)
 
 
+@pytest.mark.parametrize("version", ["HEAD", "working-tree"])
+@pytest.mark.parametrize("path", ["shop", "./shop/", ".", "link"])
+@pytest.mark.parametrize("build", ["", "touch built"])
+def test_no_source_code_is_published(repository, version, path, build):
+    repository.having(
+        **{
+            "pyproject.toml": "",
+            "uv.lock": LOCK,
+            "shop/main.py": "",
+            "shop/static/a.css": "",
+            "shop/static/node_modules/flatted/python/flatted.py": "",
+        }
+    )
+    (repository.path / "link").symlink_to("shop")
+    commit(repository.path)
+    given = {"version": version, "build": build}
+    with pytest.raises(RefusalError) as told:
+        release_of(repository.settings(**given, static_dir=path), plan=path != "link")
+    assert "Caddy would publish source code" in str(told.value)
+    assert "main.py" in str(told.value)
+    assert "static" in told.value.remedy
+    for fine in ("shop/static", ""):
+        release_of(repository.settings(**given, static_dir=fine), plan=True)
+
+
+def test_no_source_code_that_a_build_makes_is_published(repository):
+    repository.having(**{"pyproject.toml": "", "uv.lock": LOCK})
+    given = {"build": "mkdir dist; touch dist/a.py", "static_dir": "dist"}
+    with pytest.raises(RefusalError, match=r"dist/a\.py"):
+        release_of(repository.settings(**given), plan=False)
+
+
 def test_what_is_not_to_be_exported_is_in_no_release(repository):
     repository.having(
         **{

@@ -719,6 +719,31 @@ def test_a_front_end_that_the_application_serves_is_built(tmp_path):
     assert (found["app_static_url"], found["app_static_dir"]) == ("/assets", "web/out/assets")
 
 
+@pytest.mark.parametrize(
+    ("path", "directory"),
+    [
+        ('Path("shop", "static")', "shop/static"),
+        ('Path(Path(__file__).parent, "static", "css")', "shop/static/css"),
+        ('pathlib.PurePath("shop", "static").as_posix()', "shop/static"),
+        ('Path("shop").joinpath("static", "css")', "shop/static/css"),
+        ('os.path.join("shop", "static")', "shop/static"),
+        ('Path("shop", folder)', None),
+        ('Path("shop", *parts)', None),
+        ('Path("shop")', None),
+        ('"."', None),
+    ],
+)
+def test_a_path_is_read_whole_and_none_with_code_is_published(tmp_path, path, directory):
+    text = (
+        "from fastapi import FastAPI\nfrom fastapi.staticfiles import StaticFiles\n"
+        f'app = FastAPI()\napp.mount("/static", StaticFiles(directory={path}))\n'
+    )
+    files = {"shop__static__css__a_dot_css": "", "shop____init___dot_py": ""}
+    found = settings_of(tmp_path, shop__main_dot_py=text, **files)
+    assert found.settings.get("app_static_dir") == directory
+    assert ("app_static_url" in found.settings) == bool(directory)
+
+
 def test_a_name_that_is_taken_on_servers_is_another(tmp_path):
     project = '[project]\nname = "Postgres"\n'
     found = settings_of(tmp_path, main_dot_py=BARE, pyproject_dot_toml=project)
