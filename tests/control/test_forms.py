@@ -186,7 +186,7 @@ def test_a_directory_of_packages_is_found_from_the_list_that_names_it(repository
 
 @pytest.mark.parametrize(
     ("project", "python"),
-    [("", "3.11"), (">=3.8", "3.11"), (">=3.12", "3.12"), ("==3.10.*", "3.10")],
+    [("", "3.12"), (">=3.8", "3.11"), (">=3.12", "3.12"), ("==3.10.*", "3.10")],
 )
 def test_the_command_that_is_shown_is_for_each_python_that_it_may_run_on(
     repository, project, python
@@ -195,6 +195,21 @@ def test_the_command_that_is_shown_is_for_each_python_that_it_may_run_on(
     repository.having(**{"requirements.txt": "idna\n", "pyproject.toml": text})
     said = repository.refused("app_version")
     assert f"requirements.in --universal --python-version {python} --generate-hashes" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "python"),
+    [
+        (".python-version", "3.13\n", "3.13"),
+        (".python-version", "3.11\n", "3.11"),
+        ("runtime.txt", "python-3.12.4\n", "3.12"),
+    ],
+)
+def test_the_command_that_is_shown_is_for_the_python_that_a_file_names(
+    repository, name, text, python
+):
+    said = repository.having(**{"requirements.txt": "idna\n", name: text}).refused("app_version")
+    assert f"--python-version {python} --generate-hashes" in said
 
 
 def test_a_list_that_was_made_without_hashes_is_made_again(repository):
@@ -229,7 +244,7 @@ def test_what_powershell_writes_is_told(repository):
         ({"pyproject.toml": '[project]\nname = "a"\n'}, "run `uv lock`"),
         ({"pyproject.toml": "[tool.poetry]\nname = 'a'\n"}, "run `poetry lock`"),
         ({"Pipfile": "[packages]\n"}, "run `pipenv lock`"),
-        ({"setup.py": "1"}, "uv pip compile setup.py --universal --python-version 3.11"),
+        ({"setup.py": "1"}, "uv pip compile setup.py --universal --python-version 3.12"),
         ({"requirements.in": "a"}, "uv pip compile requirements.in --universal"),
         ({"requirements/prod.txt": "a"}, "git mv requirements/prod.txt requirements/prod.in"),
         ({"pyproject.toml": "[tool.ruff]\n", "requirements.txt": "a"}, "git mv requirements.txt"),

@@ -80,13 +80,6 @@ def asked(release: Commit | Tree, settings: Settings) -> tuple[Asked, list[str]]
     return Asked(versions, " with ".join(one.shown for one in every)), warnings
 
 
-def lowest(release: Commit | Tree, settings: Settings) -> str:
-    """The lowest minor version that the application may run on, of those that servers have."""
-    fits = SpecifierSet(asked(release, settings)[0].versions).contains
-    every = [f"3.{minor}" for minor in (*range(11, 20), 10)]
-    return next((one for one in every if any(fits(f"{one}.{patch}") for patch in PATCHES)), "3.11")
-
-
 def wishes(release: Commit | Tree, unread: list[str]) -> Iterator[Wish]:
     """The versions that files name: those beside the application first, then those above it."""
     for directory in (release.directory, *above_it(release)):
