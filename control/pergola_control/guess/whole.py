@@ -4,7 +4,16 @@ import ast
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pergola_control.guess import database, packages, places, routes, serving, static, variables
+from pergola_control.guess import (
+    database,
+    django,
+    packages,
+    places,
+    routes,
+    serving,
+    static,
+    variables,
+)
 from pergola_control.guess.environment import Environment, environment
 from pergola_control.guess.modules import Found, Module, applications, modules_of
 from pergola_control.guess.packages import Packages
@@ -49,6 +58,9 @@ def guess(repository: Repository) -> Guess:
         )
     place = Place(repository, main)
     ours = [module for module in modules if module.home == place.home]
+    production = django.chosen(ours, main.module)
+    if production:
+        ours = django.without_others(ours, production.name)
     own = packages.packages(repository, place.home, place.lock)
     whole = Guess(main.framework, bool(database.driver_of(own)))
     wanted = variables.variables(used(ours, main.module))
@@ -59,6 +71,10 @@ def guess(repository: Repository) -> Guess:
         for name, one in wanted.items()
         if "Dsn" in one.annotation and "app_database" in whole.environment.plain.get(name, "")
     ]
+    if production:
+        whole.environment.plain[django.VARIABLE] = production.name
+        why = "production's settings, where development's are fallen back to"
+        whole.environment.said[django.VARIABLE] = production.where, why
     for one in settings(place, ours, own, commands, whole):
         if isinstance(one, Seen):
             whole.seen.append(one)
