@@ -20,6 +20,7 @@ NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 SECRET = re.compile(
     r"SECRET|PASSW(OR)?D|TOKEN|CREDENTIAL|PRIVATE|SALT|(^|_)(API_?)?KEYS?$|_PASS$", re.IGNORECASE
 )
+NONE = ast.Constant(...)
 COMPUTED = "…"  # a default that is made from other variables
 # What stands in an example in place of a value.
 BLANK = re.compile(
@@ -126,9 +127,7 @@ def field(module: Module, line: ast.AnnAssign, name: str, prefix: str) -> Variab
     if isinstance(value, ast.Call) and named(value) == "Field":
         given = {one.arg: one.value for one in value.keywords}
         first = value.args[0] if value.args else given.get("default")
-        is_needed = "default_factory" not in given and (
-            first is None or ast.unparse(first) == "..."
-        )
+        is_needed = "default_factory" not in given and ast.unparse(first or NONE) == "..."
         known = (given.get(key) for key in ("validation_alias", "alias", "env"))
         alias = next((text for one in known if (text := first_text(one))), "")
         value = first

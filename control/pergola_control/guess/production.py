@@ -22,7 +22,7 @@ class Chosen:
     where: str
 
 
-def chosen(modules: Sequence[Module], main: Module) -> Chosen | None:
+def settings_of(modules: Sequence[Module], main: Module) -> Chosen | None:
     """Production's settings, where something falls back to development's; None if nothing does."""
     ranked = sorted(modules, key=lambda one: one != main)
     defaults = [item for module in ranked for item in fallbacks(module)]
