@@ -102,3 +102,45 @@ def test_a_path_is_read_whole_and_none_with_code_is_published(tmp_path, path, di
     found = settings_of(tmp_path, shop__main_dot_py=text, **files)
     assert found.settings.get("app_static_dir") == directory
     assert ("app_static_url" in found.settings) == bool(directory)
+
+
+@pytest.mark.parametrize(
+    ("line", "example", "says"),
+    [
+        ('os.getenv("REDIS_URL", "redis://localhost:6379/0")', "", "gives it one"),
+        (
+            'os.environ["REDIS_URL"]',
+            "REDIS_URL=redis://cache:6379",
+            "gives it one: take REDIS_URL out of app_environment then",
+        ),
+        (
+            'os.environ["REDIS_URL"]',
+            "REDIS_URL=redis://:hush@cache:6379",
+            "gives it one: take REDIS_URL out of app_secrets then",
+        ),
+        (
+            'os.getenv("CELERY_BROKER_URL", "redis://localhost")',
+            "",
+            "gives it one, with CELERY_BROKER_URL: "
+            "\"{{ app_service.valkey.url | with_scheme('redis+socket') }}\" in app_environment",
+        ),
+        (
+            'os.getenv("CACHE")',
+            "CACHE=valkey://cache",
+            'gives it one, with CACHE: "{{ app_service.valkey.url }}" in app_environment',
+        ),
+        ('os.getenv("CACHE", "memory://")', "", None),
+        ('os.getenv("REDIS_URL")', "", "gives it one"),
+        ('os.environ["MAIL_URL"]', "", None),
+    ],
+)
+def test_a_redis_is_told_to_be_a_service(tmp_path, line, example, says):
+    files = {
+        "main_dot_py": f"import os\nX = {line}\n{BARE}",
+        "_dot_env_dot_example": f"{example}\n",
+        "requirements_dot_txt": f"celery==1{HASHED}",
+    }
+    notes = [one for one in settings_of(tmp_path, **files).notes if "Redis" in one]
+    name = line.split('"')[1]
+    start = f"main.py:2: {name} is the URL of a Redis: app_services: [valkey] "
+    assert notes == ([start + says] if says else [])

@@ -12,6 +12,7 @@ from pergola_control.guess.places import Place
 from pergola_control.guess.production import VARIABLE, settings_of, without_others
 from pergola_control.guess.repository import Repository
 from pergola_control.guess.seen import Seen
+from pergola_control.guess.services import services
 from pergola_control.guess.start import Start, starts
 from pergola_control.programs import some
 from pergola_control.refusal import RefusalError
@@ -73,6 +74,7 @@ def guess(repository: Repository) -> Guess:
     others = list(dict.fromkeys(one.asgi for one in found if one.module != main.module))
     if others:
         whole.notes.append(f"other applications that it could be: {some(others)}")
+    whole.notes += services(wanted, known, whole.environment, own.has("celery"))
     if production:
         whole.environment.plain[VARIABLE] = production.name
         why = "production's settings, where development's are fallen back to"
