@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pergola_control.settings import values
 
 PROJECT = Path(__file__).parents[2]
 ROLES = sorted(path.name for path in (PROJECT / "roles").iterdir())
@@ -52,6 +53,16 @@ def test_every_setting_says_what_it_is_for(role):
         if option.get("required") and name not in WIRED:
             text = option["description"]
             assert text[-1].startswith(f"Example: {name}: "), f"{name} needs an example"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_is_shown_as_an_example_is_taken(role):
+    for name, option in options(role).items():
+        for text in option["description"]:
+            if not text.startswith(f"Example: {name}: "):
+                continue
+            value = yaml.safe_load(text.removeprefix("Example: "))[name]
+            assert list(values.type_problems(name, value, option)) == []
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -63,6 +63,16 @@ def test_the_gate_opens_after_two_answers_200_in_a_row(run_dir):
     assert (run_dir / "blue.answer").read_text() == "200 state 200"
 
 
+def test_the_gate_does_not_ask_for_ever_as_often(run_dir, monkeypatch):
+    """An application that lets in so many requests a minute would refuse it in the end."""
+    slept = []
+    monkeypatch.setattr(gate.time, "sleep", slept.append)
+    Slot(run_dir, [*[503] * 70, 200, 200]).start()
+    assert gate.gate(run_dir, "blue") == 0
+    assert (slept[0], slept[-1], len(slept)) == (gate.LOOK_EVERY, gate.LOOK_SELDOM, 70)
+    assert sum(slept) < 15
+
+
 def test_the_gate_stays_shut_when_the_process_is_gone(run_dir, monkeypatch):
     monkeypatch.setenv("MAINPID", "999999999")
     assert gate.gate(run_dir, "blue") == 1

@@ -313,6 +313,7 @@ def test_a_database_in_a_file_belongs_where_it_may_write(said):
         ("OSError: [Errno 97] Address family not supported by protocol",
          'RestrictAddressFamilies: "AF_UNIX AF_INET AF_INET6 AF_NETLINK"'),
         ("ImportError: /tmp/x.so: failed to map segment from shared object", "NoExecPaths"),
+        ("MemoryError: Cannot allocate write+execute memory for ffi.callback()", "MemoryDenyWrite"),
     ],
 )  # fmt: skip
 def test_what_the_sandbox_does_not_let_it_do_is_told_with_what_opens_it(said, lines, says):

@@ -234,3 +234,23 @@ def test_what_was_taken_from_the_list_is_told_while_it_has_files(host):
         (host.home / "shared" / path / "file").touch()
     assert directories.left(host.home, [Directory("media")]) == [f"{host.home}/shared/data/a-b"]
     assert directories.left(host.home.parent / "none", []) == []
+
+
+# -- other directories of the server ---------------------------------------------------------------
+
+
+@needs_root
+def test_a_directory_that_it_writes_to_is_made_once_and_others_stay_as_they_are(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        directories, "account_of", lambda _: SimpleNamespace(pw_uid=NOBODY, pw_gid=NOBODY)
+    )
+    there, new = tmp_path / "there", tmp_path / "data/media"
+    there.mkdir(mode=0o700)
+    paths = [str(there), str(new), "-/not/needed"]
+    assert directories.missing(paths) == [str(new)]
+    assert directories.make("notes", paths) == [f"directory {new}"]
+    assert (new.stat().st_uid, new.stat().st_mode & 0o777) == (NOBODY, 0o750)
+    assert (new.parent.stat().st_uid, there.stat().st_uid) == (0, 0)
+    assert directories.make("notes", paths) == []

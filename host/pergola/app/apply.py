@@ -58,6 +58,7 @@ def apply(order: Order, kept: Path | None = None) -> Applied:
     with alone():
         restarted = None
         try:
+            made += directories.make(order.app, order.writable)
             made += directories.show(home, order.shared)
             if order.has_database:
                 server = servers.noted()

@@ -9,12 +9,23 @@ Their owners and modes are in tmpfiles' file of the application.
 """
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pergola.errors import PergolaError
-from pergola.system import UNITS, disable, enable, journal, run, systemctl, write
+from pergola.system import (
+    UNITS,
+    account_of,
+    disable,
+    enable,
+    journal,
+    opened_folder,
+    run,
+    systemctl,
+    write,
+)
 
 CADDY = "caddy"  # its account
 
@@ -84,6 +95,25 @@ def show_again(home: Path) -> None:
         what = next(line for line in file.read_text().splitlines() if line.startswith("What="))
         let_in(Path(what.removeprefix("What=")))
         mount(file.name)
+
+
+def missing(paths: Iterable[str]) -> list[str]:
+    """Those that are not there; - before one says that it may be missing, as in a unit."""
+    return [path for path in paths if not path.startswith("-") and not os.path.lexists(path)]
+
+
+def make(app: str, paths: Iterable[str]) -> list[str]:
+    """Make those that are missing, the application's own; what changed, in words.
+
+    Without them its units do not start. Directories above them that are missing too are root's.
+    """
+    made = missing(paths)
+    for path in made:
+        person, name = account_of(app), Path(path).name
+        with opened_folder(Path(path).parent, make=True) as above:
+            os.mkdir(name, 0o750, dir_fd=above)
+            os.chown(name, person.pw_uid, person.pw_gid, dir_fd=above, follow_symlinks=False)
+    return [f"directory {path}" for path in made]
 
 
 def glob_of(prefix: str) -> str:

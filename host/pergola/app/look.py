@@ -47,7 +47,8 @@ def look(order: Order) -> Look:
     in_the_way = directories.wrong(apps.HOMES / order.app, order.shared)
     not_served = services.wrong(order.app, order.services)
     wrong = [*alike_names(order), *in_the_way, *system.wrong, *not_served]
-    makes = services.makes(order.app, order.services)
+    makes = [f"directory {path}" for path in directories.missing(order.writable)]
+    makes += services.makes(order.app, order.services)
     provisioned = bool(found.version) and PROVISIONED.exists()
     if not order.has_database:
         return Look(

@@ -21,9 +21,9 @@ class Order:
     `connections` at once; `keeps_connections`: not fewer than before, as not all were counted.
     `packages`: what it needs of the distribution's beside those of its extensions. `system`: what
     its code needs of them. `files`: the directories in which it keeps files. `shared`: those that
-    stay from release to release. `takes_over`: somebody said yes to an application of another
-    inventory. `tcp`: PostgreSQL lets it in by 127.0.0.1, too. `services`: what it has beside
-    its database.
+    stay from release to release. `writable`: others that it writes to. `takes_over`: somebody
+    said yes to an application of another inventory. `tcp`: PostgreSQL lets it in by 127.0.0.1, too.
+    `services`: what it has beside its database.
     """
 
     app: str
@@ -41,6 +41,7 @@ class Order:
     tcp: bool = False
     files: list[str] = field(default_factory=list)
     shared: list[Directory] = field(default_factory=list)
+    writable: list[str] = field(default_factory=list)
     takes_over: bool = False
     services: list[Service] = field(default_factory=list)
 

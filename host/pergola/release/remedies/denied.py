@@ -24,8 +24,8 @@ def files(seen: Seen) -> Iterator[str]:
         elif number == "30":
             folder = Path(path).parent if Path(path).suffix else path
             yield (
-                f"Setting: app_writable_paths: it may not write to {path}; make the directory on "
-                f"the server and set app_writable_paths: [{folder}]"
+                f"Setting: app_writable_paths: it may not write to {path}; "
+                f"app_writable_paths: [{folder}] lets it, and a deploy makes the directory"
             )
         elif number == "13" and path.startswith((*WRITABLE, seen.state, f"{seen.home}/shared/")):
             yield (
@@ -91,6 +91,11 @@ def others(seen: Seen) -> Iterator[str]:
         yield (
             "Setting: app_sandbox_overrides: it opens a socket of a kind that the sandbox does not "
             f'have; app_sandbox_overrides: {{RestrictAddressFamilies: "{FAMILIES} AF_NETLINK"}}'
+        )
+    if re.search(r"write\+execute memory|cannot allocate executable memory", seen.lines, re.I):
+        yield (
+            "Setting: app_sandbox_overrides: it makes machine code while it runs; "
+            'app_sandbox_overrides: {MemoryDenyWriteExecute: "no"}'
         )
     if "failed to map segment from shared object" in seen.lines:
         yield (

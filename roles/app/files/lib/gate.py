@@ -20,6 +20,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 READY_ANSWERS_IN_A_ROW = 2
 LOOK_EVERY = 0.05
+# A limit of requests by time counts the gate's as well: after some answers it asks less often.
+MANY_ANSWERS, LOOK_SELDOM = 60, 1
 MOST_REDIRECTS = 5
 REDIRECTS = range(301, 309)
 # An application that looks at its clients sees one, as with every request that Caddy passes on.
@@ -42,7 +44,7 @@ def gate(run_dir: Path, colour: str) -> int:
     process = Path("/proc") / os.environ["MAINPID"]
     workers = int(manifest["workers"])
     seen: set[str] = set()
-    answers = 0
+    answers = refusals = 0
     while True:
         status, text = followed(
             run_dir / f"{colour}.sock", manifest["health_path"], manifest["domain"], redirects
@@ -52,7 +54,8 @@ def gate(run_dir: Path, colour: str) -> int:
         if answers == READY_ANSWERS_IN_A_ROW:
             return 0
         if answers == 0:
-            time.sleep(LOOK_EVERY)
+            refusals += status is not None
+            time.sleep(LOOK_EVERY if refusals < MANY_ANSWERS else LOOK_SELDOM)
         try:
             children = set((process / "task" / process.name / "children").read_text().split())
         except FileNotFoundError:

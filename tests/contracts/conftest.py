@@ -1,0 +1,6 @@
+"""Python finds the control node's package."""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[2] / "control"))
