@@ -186,7 +186,7 @@ def test_a_directory_of_packages_is_found_from_the_list_that_names_it(repository
 
 @pytest.mark.parametrize(
     ("project", "python"),
-    [("", "3.11"), (">=3.8", "3.11"), (">=3.12", "3.12"), ("==3.10.*", "3.10")],
+    [("", "3.12"), (">=3.8", "3.11"), (">=3.12", "3.12"), ("==3.10.*", "3.10")],
 )
 def test_the_command_that_is_shown_is_for_each_python_that_it_may_run_on(
     repository, project, python
@@ -195,6 +195,21 @@ def test_the_command_that_is_shown_is_for_each_python_that_it_may_run_on(
     repository.having(**{"requirements.txt": "idna\n", "pyproject.toml": text})
     said = repository.refused("app_version")
     assert f"requirements.in --universal --python-version {python} --generate-hashes" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "python"),
+    [
+        (".python-version", "3.13\n", "3.13"),
+        (".python-version", "3.11\n", "3.11"),
+        ("runtime.txt", "python-3.12.4\n", "3.12"),
+    ],
+)
+def test_the_command_that_is_shown_is_for_the_python_that_a_file_names(
+    repository, name, text, python
+):
+    said = repository.having(**{"requirements.txt": "idna\n", name: text}).refused("app_version")
+    assert f"--python-version {python} --generate-hashes" in said
 
 
 def test_a_list_that_was_made_without_hashes_is_made_again(repository):
@@ -229,7 +244,7 @@ def test_what_powershell_writes_is_told(repository):
         ({"pyproject.toml": '[project]\nname = "a"\n'}, "run `uv lock`"),
         ({"pyproject.toml": "[tool.poetry]\nname = 'a'\n"}, "run `poetry lock`"),
         ({"Pipfile": "[packages]\n"}, "run `pipenv lock`"),
-        ({"setup.py": "1"}, "uv pip compile setup.py --universal --python-version 3.11"),
+        ({"setup.py": "1"}, "uv pip compile setup.py --universal --python-version 3.12"),
         ({"requirements.in": "a"}, "uv pip compile requirements.in --universal"),
         ({"requirements/prod.txt": "a"}, "git mv requirements/prod.txt requirements/prod.in"),
         ({"pyproject.toml": "[tool.ruff]\n", "requirements.txt": "a"}, "git mv requirements.txt"),
@@ -695,6 +710,38 @@ def test_static_files_lie_in_the_release(repository, version, path):
         return  # an archive holds no such link
     with pytest.raises(RefusalError, match="is not inside the release"):
         release_of(repository.settings(**given), plan=True)
+
+
+@pytest.mark.parametrize("version", ["HEAD", "working-tree"])
+@pytest.mark.parametrize("path", ["shop", "./shop/", ".", "link"])
+@pytest.mark.parametrize("build", ["", "touch built"])
+def test_no_source_code_is_published(repository, version, path, build):
+    repository.having(
+        **{
+            "pyproject.toml": "",
+            "uv.lock": LOCK,
+            "shop/main.py": "",
+            "shop/static/a.css": "",
+            "shop/static/node_modules/flatted/python/flatted.py": "",
+        }
+    )
+    (repository.path / "link").symlink_to("shop")
+    commit(repository.path)
+    given = {"version": version, "build": build}
+    with pytest.raises(RefusalError) as told:
+        release_of(repository.settings(**given, static_dir=path), plan=path != "link")
+    assert "Caddy would publish source code" in str(told.value)
+    assert "main.py" in str(told.value)
+    assert "static" in told.value.remedy
+    for fine in ("shop/static", ""):
+        release_of(repository.settings(**given, static_dir=fine), plan=True)
+
+
+def test_no_source_code_that_a_build_makes_is_published(repository):
+    repository.having(**{"pyproject.toml": "", "uv.lock": LOCK})
+    given = {"build": "mkdir dist; touch dist/a.py", "static_dir": "dist"}
+    with pytest.raises(RefusalError, match=r"dist/a\.py"):
+        release_of(repository.settings(**given), plan=False)
 
 
 def test_what_is_not_to_be_exported_is_in_no_release(repository):

@@ -86,12 +86,12 @@ class Paths:
             return self.path(node.func.value, module, depth + 1)
         if name == "joinpath" and isinstance(node.func, ast.Attribute):
             return self.joined(node.func.value, node.args, module, depth)
-        if name in ("Path", "str", "abspath", "realpath", "normpath"):
+        if name in ("str", "abspath", "realpath", "normpath"):
             return self.path(first, module, depth + 1)
         if name == "dirname":
             inner = self.path(first, module, depth + 1)
             return None if inner is None else posixpath.dirname(inner)
-        if name == "join" and first is not None:
+        if name in ("Path", "PurePath", "join") and first is not None:
             return self.joined(first, node.args[1:], module, depth)
         return None
 

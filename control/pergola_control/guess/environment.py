@@ -18,6 +18,9 @@ DOMAIN = re.compile(
 PASSWORD = re.compile(rf"{CREDENTIALS.pattern}|\b(password|passwd|pwd)=\S", re.IGNORECASE)
 # What signs sessions: without it the value is a known one, or another in each process.
 SIGNS = re.compile(r"((APP|AUTH|DJANGO|FLASK|JWT|SESSION)_)?SECRET(_KEY)?")
+# What shows visitors the code where something fails; what is the contrary of a word for it.
+DEBUG = re.compile(r"(\w+_)?DEBUG")
+OFF = {"true": "false", "1": "0", "yes": "no", "on": "off", "y": "n", "t": "f"}
 
 
 @dataclass
@@ -46,6 +49,9 @@ def environment(
         if name in connects:
             found.plain[name] = connects[name]
             found.said[name] = one.where, "the database"
+        elif off := switched_off(one, known):
+            found.plain[name] = off
+            found.said[name] = one.where, "off, as servers need it"
         elif not one.is_needed and not SIGNS.fullmatch(name):
             found.optional.append(name)
         elif one.is_secret or PASSWORD.search(value_of(name, known)):
@@ -53,6 +59,13 @@ def environment(
         else:
             add_plain(found, one, known)
     return found
+
+
+def switched_off(one: Variable, known: Mapping[str, tuple[str, str]]) -> str:
+    """What switches a variable such as DEBUG off, as its code writes it; "" if it is off."""
+    default = one.default or (value_of(one.name, known) or "True" if one.is_needed else "")
+    off = OFF.get(default.lower(), "") if DEBUG.fullmatch(one.name) else ""
+    return off.upper() if default.isupper() else off.title() if default.istitle() else off
 
 
 def add_secret(found: Environment, one: Variable, known: Mapping[str, tuple[str, str]]) -> None:

@@ -9,6 +9,7 @@ from pergola_control.guess.modules import Module
 from pergola_control.guess.places import Place
 from pergola_control.guess.repository import relative
 from pergola_control.guess.seen import Seen
+from pergola_control.source.directories import code_below
 
 COLLECT = "python manage.py collectstatic --no-input"
 
@@ -59,6 +60,9 @@ def of_mounts(place: Place, served: list[Mount], ends: list[FrontEnd]) -> Iterat
         is_made = any(is_built_by(mount, end) for end in ends)
         directory = relative(mount.directory, place.base)
         if not mount.url or not (is_there or is_made) or directory.startswith(".."):
+            continue
+        if code := next(code_below(mount.directory, place.repository.names), ""):
+            yield f"{mount.where}: {mount.url} is not Caddy's: {code} is code, not a static file"
             continue
         yield Seen("app_static_url", mount.url, mount.where, "static files of the application")
         yield Seen("app_static_dir", directory, mount.where, "where they are")

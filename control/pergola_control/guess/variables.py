@@ -20,6 +20,7 @@ NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 SECRET = re.compile(
     r"SECRET|PASSW(OR)?D|TOKEN|CREDENTIAL|PRIVATE|SALT|(^|_)(API_?)?KEYS?$|_PASS$", re.IGNORECASE
 )
+NONE = ast.Constant(...)
 COMPUTED = "…"  # a default that is made from other variables
 # What stands in an example in place of a value.
 BLANK = re.compile(
@@ -128,14 +129,14 @@ def field(module: Module, line: ast.AnnAssign, name: str, prefix: str) -> Variab
     if isinstance(value, ast.Call) and named(value) == "Field":
         given = {one.arg: one.value for one in value.keywords}
         first = value.args[0] if value.args else given.get("default")
-        is_needed = "default_factory" not in given and (first is None or is_ellipsis(first))
+        is_needed = "default_factory" not in given and ast.unparse(first or NONE) == "..."
         known = (given.get(key) for key in ("validation_alias", "alias", "env"))
         alias = next((text for one in known if (text := first_text(one))), "")
         value = first
     annotation = ast.unparse(line.annotation)
     secret = bool(SECRET.search(name)) or "Secret" in annotation
     where, name = f"{module.path}:{line.lineno}", (alias or prefix + name).upper()
-    default = COMPUTED if isinstance(value, ast.JoinedStr | ast.BinOp) else constant(value)
+    default = COMPUTED if isinstance(value, ast.JoinedStr | ast.BinOp) else plain(value)
     return Variable(name, where, is_needed, secret, default, annotation)
 
 
@@ -153,14 +154,16 @@ def prefix_of(one: ast.ClassDef) -> str | None:
     return None
 
 
-def is_ellipsis(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and node.value is ...
-
-
 def constant(node: ast.AST | None) -> str:
     """A text that stands there as such; "" for anything else."""
     is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
     return str(node.value) if is_text and isinstance(node, ast.Constant) else ""
+
+
+def plain(node: ast.AST | None) -> str:
+    """The same, and what switches something on."""
+    value = node.value if isinstance(node, ast.Constant) else ""
+    return str(value) if value in (True, 1) else constant(node)
 
 
 def first_text(node: ast.AST | None) -> str:
@@ -199,7 +202,7 @@ def called(node: ast.Call, has_reader: bool) -> tuple[str, bool, str]:
     casts = [one for one in node.args[1:] if isinstance(one, ast.Name)]  # config("X", bool)
     has_default = "default" in given or len(casts) < len(node.args) - 1
     values = [*node.args[1:], *filter(None, [given.get("default")])]
-    default = next(filter(None, map(constant, values)), "")
+    default = next(filter(None, map(plain, values)), "")
     return constant(node.args[0]), kind != "get" and not has_default, default
 
 

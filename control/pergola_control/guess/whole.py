@@ -10,8 +10,10 @@ from pergola_control.guess.environment import Environment, environment
 from pergola_control.guess.modules import Found, Module, applications, modules_of
 from pergola_control.guess.packages import Packages
 from pergola_control.guess.places import Place
+from pergola_control.guess.production import VARIABLE, settings_of, without_others
 from pergola_control.guess.repository import Repository
 from pergola_control.guess.seen import Seen
+from pergola_control.guess.services import services
 from pergola_control.guess.start import Start, beside, starts
 from pergola_control.programs import some
 from pergola_control.refusal import RefusalError
@@ -51,6 +53,9 @@ def guess(repository: Repository) -> Guess:
         )
     place = Place(repository, main)
     ours = [module for module in modules if module.home == place.home]
+    production = settings_of(ours, main.module)
+    if production:
+        ours = without_others(ours, production.name)
     own = packages.packages(repository, place.home, place.lock)
     whole = Guess(main.framework, bool(database.driver_of(own)))
     wanted = variables.variables(used(ours, main.module))
@@ -68,6 +73,11 @@ def guess(repository: Repository) -> Guess:
     others = list(dict.fromkeys(one.asgi for one in found if one.module != main.module))
     if others:
         whole.notes.append(f"other applications that it could be: {some(others)}")
+    whole.notes += services(wanted, known, whole.environment, own.has("celery"))
+    if production:
+        whole.environment.plain[VARIABLE] = production.name
+        why = "production's settings, where development's are fallen back to"
+        whole.environment.said[VARIABLE] = production.where, why
     return whole
 
 
@@ -91,7 +101,7 @@ def used(modules: Sequence[Module], main: Module) -> list[Module]:
 
 def named_in(module: Module, names: Mapping[str, Module]) -> set[str]:
     """The other modules that one imports, or names as a text, as Django does."""
-    found = {f"{source}.{name}" for source, name in dict(routes.imported(module, {})).values()}
+    found = {f"{source}.{name}" for _, (source, name) in routes.imported(module, {})}
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             found |= {one.name for one in node.names}

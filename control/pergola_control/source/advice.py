@@ -4,16 +4,19 @@ import posixpath
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from packaging.specifiers import SpecifierSet
+
 from pergola_control.programs import some
 from pergola_control.refusal import RefusalError
 from pergola_control.source.commits import Commit
 from pergola_control.source.directories import Tree
 from pergola_control.source.lists import Flat, flat
 from pergola_control.source.projects import LOCKS, project_of, requirement_names, table
-from pergola_control.source.pythons import above_it, lowest
+from pergola_control.source.pythons import PATCHES, above_it, asked
 from pergola_control.source.settings import Settings
 
 COMPILE = "uv pip compile {} --universal --python-version {} --generate-hashes -o {}"
+USUAL = "3.12"  # all supported systems but Debian 12 have this or a newer one
 # What the makers of other lists call what they are made from, and how each is locked.
 WITHOUT_LOCK = (("Pipfile", "pipenv lock", "Pipfile.lock"),)
 
@@ -85,6 +88,17 @@ def unlocked(release: Release) -> RefusalError:
 def compiling(source: str, made: str, release: Release, settings: Settings) -> str:
     """The command that makes a list with hashes, for each Python that it may be installed for."""
     return COMPILE.format(source, lowest(release, settings), made)
+
+
+def lowest(release: Release, settings: Settings) -> str:
+    """The lowest minor version that the application may run on, of those that servers have.
+
+    Where nothing names one it is not Debian 12's, which pins made on a newer one often do not fit.
+    """
+    versions = asked(release, settings)[0].versions
+    every = [f"3.{minor}" for minor in (*range(11, 20), 10)] if versions else []
+    fits = SpecifierSet(versions).contains
+    return next((one for one in every if any(fits(f"{one}.{patch}") for patch in PATCHES)), USUAL)
 
 
 def loose(found: Flat, release: Release, settings: Settings) -> RefusalError:

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import posixpath
 import shutil
 import tempfile
 import time
@@ -16,7 +17,7 @@ from pergola_control.programs import some
 from pergola_control.refusal import RefusalError
 from pergola_control.source.building import build
 from pergola_control.source.commits import Commit
-from pergola_control.source.directories import Tree, static_path
+from pergola_control.source.directories import Tree, refuse_code, static_path
 from pergola_control.source.files import all_paths, machine_made, refuse_pointers
 from pergola_control.source.forms import Form
 from pergola_control.source.packing import pack
@@ -92,6 +93,8 @@ def made(settings: Settings, release: Commit | Tree, form: Form, path: Path) -> 
             warnings += without_machine_made(directory, own, static)
         refuse_pointers(directory)
         refuse_without_static(static, (directory / static).is_dir())
+        below = all_paths(directory / static)  # through a link too
+        refuse_code(release.directory, settings, [posixpath.join(static, path) for path in below])
         refuse_in_the_way(shared_paths(settings, release.directory), all_paths(directory))
         add(form, directory)
         partial = path.with_name(path.name + ".partial")

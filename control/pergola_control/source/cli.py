@@ -26,7 +26,7 @@ from pergola_control.source.archives import (
     refuse_without_static,
     reusable,
 )
-from pergola_control.source.directories import static_path
+from pergola_control.source.directories import refuse_code, static_path
 from pergola_control.source.forms import form_of
 from pergola_control.source.needs import needs
 from pergola_control.source.packages import Packages
@@ -52,6 +52,7 @@ def release_of(settings: Settings, plan: bool, server: str = "") -> dict[str, ob
         if not settings.build:  # else it may make or fetch them
             release.refuse_pointers()
             refuse_without_static(static, release.has_directory(static))
+        refuse_code(release.directory, settings, release.names)
         refuse_in_the_way(shared_paths(settings, release.directory), release.names)
         result: dict[str, object] = {
             "id": f"{release.short}-{settings.config_digest[:8]}",

@@ -4,6 +4,7 @@ import contextlib
 import os
 import posixpath
 import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -127,6 +128,29 @@ def static_path(directory: str, settings: Settings) -> str:
     if path.startswith("/") or path.split("/")[0] == "..":
         raise outside(settings)
     return path
+
+
+def code_below(directory: str, names: Iterable[str]) -> Iterator[str]:
+    """The Python modules below a directory, "" for all; npm's packages have some of their own."""
+    for name in names:
+        is_own = name.endswith(".py") and "node_modules" not in name.split("/")
+        if is_own and (not directory or name.startswith(f"{directory}/")):
+            yield name
+
+
+def refuse_code(directory: str, settings: Settings, names: Iterable[str]) -> None:
+    """Refuse an app_static_dir with Python modules: Caddy would publish their source."""
+    static = static_path(directory, settings)
+    found = sorted(code_below(static, names)) if settings.static_dir else []
+    if found:
+        given = posixpath.normpath(settings.static_dir)
+        inside = posixpath.join("" if given == "." else given, "static")
+        raise RefusalError(
+            f"Caddy would publish source code: {settings.static_dir!r} has Python modules in it: "
+            f"{some(found)}.",
+            "app_static_dir",
+            f"set it to a directory with static files alone, such as app_static_dir: {inside}",
+        )
 
 
 def outside(settings: Settings) -> RefusalError:

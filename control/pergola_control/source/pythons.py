@@ -87,13 +87,6 @@ def together(wishes: Sequence[Wish]) -> str:
     return ",".join(sorted({str(part) for one in wishes for part in one.versions}))
 
 
-def lowest(release: Commit | Tree, settings: Settings) -> str:
-    """The lowest minor version that the application may run on, of those that servers have."""
-    fits = SpecifierSet(asked(release, settings)[0].versions).contains
-    every = [f"3.{minor}" for minor in (*range(11, 20), 10)]
-    return next((one for one in every if any(fits(f"{one}.{patch}") for patch in PATCHES)), "3.11")
-
-
 def wishes(release: Commit | Tree, unread: list[str]) -> Iterator[Wish]:
     """The versions that files name: those beside the application first, then those above it."""
     for directory in (release.directory, *above_it(release)):

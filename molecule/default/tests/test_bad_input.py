@@ -188,7 +188,7 @@ def test_a_version_that_does_not_exist_is_answered_with_those_that_do(
             "",
             "does not pin every package by hash: fastapi==0.1 (requirements.txt:1). "
             "Setting: app_version Next: run `git mv requirements.txt requirements.in && "
-            "uv pip compile requirements.in --universal --python-version 3.11 --generate-hashes",
+            "uv pip compile requirements.in --universal --python-version 3.12 --generate-hashes",
         ),
     ],
     ids=["no subdirectory", "no lock", "nothing", "no hashes"],
