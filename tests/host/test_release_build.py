@@ -36,6 +36,7 @@ def test_a_full_disk_is_refused_before_anything_is_unpacked(releases):
         ("cp: error writing 'x': No space left on device", "make room"),
         ("error: the build of `thing` failed: gcc: not found", "app_system_packages"),
         ("No such file or directory: 'x86_64-linux-gnu-gcc'", "app_system_packages"),
+        ("Exception: you need a C compiler to build uWSGI", "app_system_packages"),
         ("error: command 'gcc' failed: No such file or directory", "app_system_packages"),
         ("Error: pg_config executable not found.", "app_system_packages"),
         ("error: the build of `thing` failed: no such thing", ""),

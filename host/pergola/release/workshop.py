@@ -63,7 +63,7 @@ HINTS = (
     (
         r"pg_config executable not found|mysql_config|pkg-config|Python\.h: No such file"
         r"|(\b(gcc|cc)\b|[cg]\+\+)\W*(command )?(failed: )?(not found|No such file)"
-        r"|No such file or directory: '[\w.-]*\b(gcc|cc|[cg]\+\+)'",
+        r"|No such file or directory: '[\w.-]*\b(gcc|cc|[cg]\+\+)'|need a C compiler",
         "a package of the lock has no wheel, and the server lacks what compiles it: set "
         "app_system_packages, such as [gcc, python3-dev, libpq-dev] for psycopg2, or lock a "
         "package that has wheels (psycopg2-binary), and deploy again",
