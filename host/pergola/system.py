@@ -283,8 +283,7 @@ def start(unit: str) -> None:
 
 def reread(*units: str) -> bool:
     """Have systemd reread its unit files when one of these changed since; whether one did."""
-    changed = "yes" in systemctl("show", "--property=NeedDaemonReload", *units).stdout
-    if changed:
+    if changed := "yes" in systemctl("show", "--property=NeedDaemonReload", *units).stdout:
         systemctl("daemon-reload")
     return changed
 

@@ -5,6 +5,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -44,6 +45,14 @@ repo2-storage-port=9000
 repo2-cipher-pass=a key=of%backups
 """
 has_restic = pytest.mark.skipif(not shutil.which("restic"), reason="restic is not installed")
+
+
+@pytest.fixture(autouse=True)
+def told_to_stop():
+    """A restore ignores SIGTERM from some moment on, and its process ends then; ours goes on."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
