@@ -256,6 +256,7 @@ def refused(number, path):
         (errno.EACCES, "/tmp/driver", 'app_sandbox_overrides: {NoExecPaths: ""}'),
         (errno.EACCES, "/var/lib/notes/tool", 'app_sandbox_overrides: {NoExecPaths: ""}'),
         (errno.ENOENT, "/etc/hostname", "the sandbox hides it"),
+        (errno.ENOENT, "/no-such/up/a.png", "app_writable_paths: [/no-such/up] lets it"),
     ],
 )  # fmt: skip
 def test_a_file_that_the_sandbox_keeps_from_it_is_told_with_what_opens_it(said, number, path, says):

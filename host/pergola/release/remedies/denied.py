@@ -37,6 +37,12 @@ def files(seen: Seen) -> Iterator[str]:
                 f"Setting: app_sandbox_overrides: it sees no home directories: {path}; "
                 'app_sandbox_overrides: {ProtectHome: "read-only"}'
             )
+        elif number == "2" and not inside and not Path(path).parent.exists():
+            folder = Path(path).parent
+            yield (
+                f"Setting: app_writable_paths: the server has no {folder}; if the application "
+                f"writes there: app_writable_paths: [{folder}] lets it, and a deploy makes it"
+            )
         elif number == "2" and not inside and Path(path).exists():
             yield f"the server has {path}, but the sandbox hides it (app_sandbox_overrides)"
     if re.search(r"unable to open database file|attempt to write a readonly database", seen.lines):
