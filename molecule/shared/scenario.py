@@ -171,6 +171,17 @@ class Playbooks:
         )
 
 
+def called(
+    playbook: Playbooks,
+    inventory: Path,
+    book: str,
+    *arguments: str,
+    **more: Any,  # noqa: ANN401
+) -> str:
+    """What a playbook said of an application, which has an inventory of its own, in one line."""
+    return said(playbook.checked(f"playbooks/{book}.yml", *arguments, inventory=inventory, **more))
+
+
 def said(done: subprocess.CompletedProcess[str]) -> str:
     """What a run said in one line, as Ansible may fold and indent a message."""
     return re.sub(r"\s+", " ", done.stdout.replace("\\n", " "))

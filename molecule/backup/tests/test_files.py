@@ -7,13 +7,14 @@ import contextlib
 import json
 import shlex
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import scenario
-from scenario import PROJECT, Playbooks, said
+from scenario import PROJECT, Playbooks
 from testinfra.host import Host
 
 HOME = "/srv/keeper"
@@ -54,11 +55,7 @@ def deployed(playbook: Playbooks, folder: Path, settings: dict[str, Any]) -> Ite
     groups = {"app": ["web1"], "db": ["web1"]}
     inventory = scenario.described(folder, groups, BOTH | settings)
 
-    def call(book: str, *arguments: str, fails: bool = False, **more: object) -> str:
-        done = playbook(f"playbooks/{book}.yml", *arguments, inventory=inventory, **more)
-        assert (done.returncode != 0) == fails, done.stdout
-        return said(done)
-
+    call = partial(scenario.called, playbook, inventory)
     call("deploy")
     yield call
     call("remove", confirm=settings["app_name"])

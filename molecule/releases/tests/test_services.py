@@ -2,10 +2,11 @@
 
 import json
 import shlex
+from functools import partial
 
 import pytest
 import scenario
-from scenario import Server, said
+from scenario import Server
 
 HOME = "/srv/store"
 UNIT = "store@valkey.service"
@@ -37,12 +38,7 @@ def run(probe, playbook, tmp_path_factory):
     groups = {"app": ["web1"], "db": ["web1"]}
     inventory = scenario.described(tmp_path_factory.mktemp("store"), groups, settings)
 
-    def call(book, *arguments, fails=False, **more):
-        done = playbook(f"playbooks/{book}.yml", *arguments, inventory=inventory, **more)
-        assert (done.returncode != 0) == fails, done.stdout
-        return said(done)
-
-    yield call
+    yield partial(scenario.called, playbook, inventory)
     probe.reset()
 
 
