@@ -4,6 +4,7 @@ import os
 import posixpath
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -103,6 +104,7 @@ def local_commit(repository: Path, version: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
+@cache  # a commit does not change, and each question is a process
 def file_of(repository: Path, commit: str, path: str) -> str | None:
     """The text of a commit's file, through links inside the repository; None if there is none."""
     if not path.isprintable():  # a line's end would be another question

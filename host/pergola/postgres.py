@@ -11,6 +11,7 @@ from pergola.system import attempt, checked, is_active, run, start, systemctl, w
 
 CONFIGURATIONS = Path("/etc/postgresql")
 DATA = Path("/var/lib/postgresql")
+PROGRAMS = Path("/usr/lib/postgresql")
 SOCKETS = "/run/postgresql"
 USUAL_PORT = 5432
 ACCOUNT = "postgres"
@@ -70,7 +71,7 @@ class Cluster:
         return "".join(found[-1]) if found else ""
 
     def program(self, name: str) -> str:
-        return f"/usr/lib/postgresql/{self.version}/bin/{name}"
+        return str(PROGRAMS / str(self.version) / "bin" / name)
 
     # -- what it is --------------------------------------------------------------------------------
 
@@ -220,6 +221,12 @@ def mains() -> list[Cluster]:
 def serving() -> Cluster | None:
     """The cluster that applications reach; None: the host has none."""
     return next((cluster for cluster in mains() if cluster.port == USUAL_PORT), None)
+
+
+def client() -> str:
+    """The program psql; what the PATH has of that name looks for it, in five times the time."""
+    found = [path for path in PROGRAMS.glob("*/bin/psql") if path.parts[-3].isdigit()]
+    return str(max(found, key=lambda path: int(path.parts[-3]))) if found else "psql"
 
 
 def free_port() -> int:

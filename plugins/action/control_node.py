@@ -5,13 +5,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
-import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+
+# Ansible loads a plugin as a file, of no package.
+sys.path.append(str(Path(__file__).resolve().parents[2] / "control"))
+from pergola_control.cli import main
 
 DOCUMENTATION = r"""
 ---
@@ -27,8 +33,6 @@ options:
   stdin: {description: What it reads., type: str, default: ""}
 """
 
-CONTROL = Path(__file__).resolve().parents[2] / "control"
-
 
 class ActionModule(ActionBase):
     """Run one program to its end."""
@@ -43,17 +47,31 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         """The result: rc, stdout, stderr; failed with the last of these."""
         result = super().run(tmp, task_vars)
-        done = subprocess.run(
-            [sys.executable, str(CONTROL), *map(str, self._task.args["argv"])],
-            # Not the working directory: that is the playbook's by now.
-            cwd=os.environ.get("PWD"),
-            input=str(self._task.args.get("stdin", "")),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        said = {"stdout": done.stdout.strip(), "stderr": done.stderr.strip()}
-        result |= {"changed": False, "rc": done.returncode, **said}
-        if done.returncode:
-            result |= {"failed": True, "msg": said["stderr"]}
+        argv = [str(word).encode().decode() for word in self._task.args["argv"]]
+        done = ran(argv, str(self._task.args.get("stdin", "")))
+        result |= {"changed": False, **done}
+        if done["rc"]:
+            result |= {"failed": True, "msg": done["stderr"]}
         return result
+
+
+def ran(argv: list[str], stdin: str) -> dict[str, Any]:
+    """Run it in this process, which Ansible has made for this one task and ends with it.
+
+    Another Python would take longer to start than most of these programs to end.
+    """
+    os.chdir(os.environ.get("PWD", "."))  # it is the playbook's by now
+    sys.stdin = io.StringIO(stdin)
+    said, complained = io.StringIO(), io.StringIO()
+    code: object = 0
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
+        try:
+            main(argv)
+        except SystemExit as end:
+            code = end.code
+        except Exception:
+            code = traceback.format_exc()
+    if isinstance(code, str):  # as Python ends: with what it says, and 1
+        complained.write(code)
+    rc = code if isinstance(code, int) else int(code is not None)
+    return {"rc": rc, "stdout": said.getvalue().strip(), "stderr": complained.getvalue().strip()}

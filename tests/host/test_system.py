@@ -186,7 +186,7 @@ def test_only_a_plain_file_is_read(tmp_path):
 
 def test_a_unit_that_does_not_start_is_told_with_its_journal(monkeypatch):
     def attempt(*words, **_):
-        said = {"journalctl": "it needs a port\n"}.get(words[0], "")
+        said = "it needs a port\n" if "--output=cat" in words else ""
         return subprocess.CompletedProcess(words, int("start" in words), said, "")
 
     monkeypatch.setattr(system, "attempt", attempt)
@@ -202,6 +202,13 @@ def test_a_long_journal_begins_with_the_start(monkeypatch):
     shown = system.journal("notes@blue.service", 4).splitlines()
     assert shown == ["0", "1", "(… 96 lines …)", "98", "99"]
     assert len(system.journal("notes@blue.service", 100).splitlines()) == 100
+
+
+@pytest.mark.parametrize("count", [1, 500, 501, 730, 1000, 2345])
+def test_of_a_journal_without_end_both_ends_are_read(count):
+    said = system.attempt("sh", "-c", system.ENDS, "seq", count).stdout.split()
+    every = [str(number) for number in range(1, count + 1)]
+    assert said == (every if count <= 1000 else every[:500] + every[-500:])
 
 
 def test_a_journal_is_of_the_latest_run_or_of_all_since_a_moment(monkeypatch):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypedDict, cast
 
 from ansible.errors import AnsibleError
+from ansible.template import trust_as_template
 
 from pergola_control.settings.files import Load
 from pergola_control.settings.problems import Problem
@@ -18,6 +19,7 @@ from pergola_control.settings.templates import mentioned, unknowable
 Evaluate = Callable[[object], object]
 Values = Mapping[str, object]
 NAME = re.compile(r"\W")  # where a name ends
+EXPRESSION = re.compile(r"\s*\{\{((?:(?!\{\{|\}\}).)*)\}\}\s*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,11 @@ def rule_problems(
     rules: Iterable[Values], settings: Settings, wrong: frozenset[str], evaluate: Evaluate
 ) -> Iterator[Problem]:
     """What breaks rules, but for those that use a setting which is wrong already."""
-    for rule in rules:
+    judged = [
+        rule for rule in rules if not mentioned(list(rule.values()), settings.context) & wrong
+    ]
+    for rule in suspects(judged, evaluate):
         templates = list(rule.values())
-        if mentioned(templates, settings.context) & wrong:
-            continue
         try:
             texts = said(rule, evaluate)
         except AnsibleError:
@@ -113,6 +116,20 @@ def rule_problems(
             name = NAME.split(text, maxsplit=1)[0]
             own = name in settings.specs and is_set(name, settings)
             yield Problem(name, text, settings.specs[name]) if own else Problem("", text)
+
+
+def suspects(rules: Sequence[Values], evaluate: Evaluate) -> Sequence[Values]:
+    """The rules that may be broken; all of them, if that cannot be told at once.
+
+    As one template they are compiled at once, and each variable that they use only once.
+    """
+    found = [EXPRESSION.fullmatch(str(rule.get("broken", rule["says"]))) for rule in rules]
+    together = ", ".join(f"({one[1]})" for one in found if one)
+    try:
+        answers = iter(cast("list[object]", evaluate(trust_as_template(f"{{{{ [{together}] }}}}"))))
+    except AnsibleError:  # alone each says what it lacks
+        return rules
+    return [rule for rule, one in zip(rules, found, strict=True) if not one or next(answers)]
 
 
 def missing(

@@ -1,5 +1,6 @@
 """The application's database, seen through psql as the application's own account."""
 
+from pergola.postgres import client
 from pergola.release.releases import Releases
 from pergola.release.units import transient
 from pergola.system import Done, TookTooLongError, attempt
@@ -9,7 +10,7 @@ SECONDS_FOR_ANSWER = 10
 UNKNOWN = "unknown"
 CANNOT_ASK = 2
 SQL_ERRORS = (1, 3)  # psql's exit codes; another one says that it could not ask
-PSQL = ("psql", "-XqAt", "-v", "ON_ERROR_STOP=1")
+OPTIONS = ("-XqAt", "-v", "ON_ERROR_STOP=1")
 # Earlier versions of Pergola set a migration's limits for the application's own role.
 RESET = """do $$ begin execute format('alter role current_user in database %I reset {name}',
   current_database()); end $$;
@@ -38,7 +39,7 @@ def psql(
     timeout: float = SECONDS_FOR_ANSWER,
 ) -> Done:
     """What psql says as an account; TookTooLongError when it does not within `timeout` seconds."""
-    command = (*PSQL, *options, "-d", conninfo)
+    command = (client(), *OPTIONS, *options, "-d", conninfo)
     return attempt(*command, account=account, stdin=script, timeout=timeout)
 
 
@@ -69,7 +70,7 @@ class Database:
         command = transient(
             self.releases,
             release,
-            [*PSQL, "-f", "-"],
+            [client(), *OPTIONS, "-f", "-"],
             *("--pipe", f"--property=RuntimeMaxSec={SECONDS_FOR_ANSWER}"),
         )
         return attempt(*command, stdin=sql, timeout=SECONDS_FOR_ANSWER)

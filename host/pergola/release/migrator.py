@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from pergola import access
 from pergola.errors import PergolaError
 from pergola.people import last_lines
-from pergola.release.database import PSQL, psql
+from pergola.postgres import client
+from pergola.release.database import OPTIONS, psql
 from pergola.release.releases import Releases
 from pergola.system import of_account
 
@@ -92,7 +93,7 @@ class Migrator:
         session = subprocess.Popen(
             [
                 *("setpriv", f"--reuid={owner}", f"--regid={owner}", "--init-groups"),
-                *(*PSQL, "-U", self.role, "-d", self.conninfo),
+                *(client(), *OPTIONS, "-U", self.role, "-d", self.conninfo),
             ],
             cwd="/",
             env=of_account(owner),
@@ -126,8 +127,9 @@ class Migrator:
         if password := access.password(self.home):
             script += f"alter role \"{self.role}\" password '{access.verifier(password)}';\n"
         self.sql(script)
-        if self.refused():
-            self.let_in()
+        if not self.refused():
+            return
+        self.let_in()
         until = time.monotonic() + SECONDS_TO_END
         while why := self.refused():
             if time.monotonic() > until:

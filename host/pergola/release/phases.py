@@ -134,8 +134,10 @@ def switch(work: Work) -> None:
     old.stop(old.names(overlap=False))
     new.start(new.names(overlap=False))
     new.start_timers()
-    # Until then systemd says of every unit that it is not as its file.
-    systemctl("daemon-reload")
+    # Until then systemd says of every unit that it is not as its file. Without a bake the drain
+    # does it, which comes at once.
+    if work.settings.bake_seconds:
+        systemctl("daemon-reload")
 
 
 def access_log(work: Work) -> Path:
