@@ -8,7 +8,7 @@ from pergola_control.guess.repository import opened
 from pergola_control.guess.whole import guess
 from serving import DATABASE, SERVERS, VALUES
 from shapes import SOURCES
-from test_apps import comes_and_goes
+from test_apps import answers
 
 SHAPES = {shape.name: shape for shape in (*SOURCES, *SERVERS, *VALUES)}
 # What the scenario gives to all of them: names, and where they are.
@@ -35,4 +35,7 @@ def test_guessed_settings_deploy_it(name, app, run, totals, tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)
     one = replace(shape, name=f"guessed-{name}", settings=guessed(tmp_path))
-    comes_and_goes(app(one), one, run, totals)
+    it = app(one)
+    run("deploy", it)
+    answers(it, "hello 1", one.shows)
+    totals.served[it.name] = (it, "hello 1")
