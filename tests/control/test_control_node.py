@@ -1,7 +1,6 @@
 """The action that runs a program of control/ on the control node."""
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,4 +60,4 @@ def test_what_it_ends_with_is_said(run, end, says):
 def test_it_runs_where_the_playbook_was_started(run, monkeypatch, tmp_path):
     (tmp_path / "there").mkdir()
     monkeypatch.setenv("PWD", str(tmp_path / "there"))
-    assert run(lambda _: print(os.getcwd()))["stdout"] == str(tmp_path / "there")
+    assert run(lambda _: print(Path.cwd()))["stdout"] == str(tmp_path / "there")
