@@ -119,9 +119,9 @@ case "${*:-quick}" in
   ci | all)
     [ "$1" = all ] && all=yes || all=
     set -- releases-others backup apps default releases-dying
-    # Both releases of the distribution are seen; on Debian also a server that an earlier Pergola made.
+    # The hosts of `releases` run both releases of the distribution. On Debian: a server of an earlier Pergola.
     grep -qx 'ID=debian' /etc/os-release && set -- "$@" versions ${all:+ubuntu-like next}
-    set -- "$@" "default-$other" ${all:+upgrade brownfield bench} monitoring postgresql unit sample-app lint
+    set -- "$@" ${all:+"default-$other" upgrade brownfield bench} monitoring postgresql unit sample-app lint
     ;;
 esac
 

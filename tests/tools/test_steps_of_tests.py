@@ -91,7 +91,7 @@ def test_what_succeeds_ends_in_one_line(run):
             ("ci",),
             {"default", "unit", "sample-app", "lint", "releases-others", "releases-dying"}
             | {"backup", "monitoring", "postgresql"},
-            {"upgrade", "brownfield", "bench"},
+            {"upgrade", "brownfield", "bench", "default-12"},
         ),
         (("all",), {"default", "unit", "lint", "backup", "upgrade", "brownfield", "bench"}, set()),
     ],
