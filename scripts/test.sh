@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.." || exit
 PATH=$PWD/.venv/bin:$PATH
 export PATH
 export ANSIBLE_CONFIG="$PWD/ansible.cfg"
-unset ANSIBLE_COLLECTIONS_PATH
+# Where Python may not keep what it compiles, each of a thousand runs would compile it again.
+unset ANSIBLE_COLLECTIONS_PATH PYTHONDONTWRITEBYTECODE
 
 # .pre-commit-config.yaml has the same.
 lint() {
