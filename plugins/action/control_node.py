@@ -61,7 +61,7 @@ def ran(argv: list[str], stdin: str) -> dict[str, Any]:
     Another Python would take longer to start than most of these programs to end.
     """
     os.chdir(os.environ.get("PWD", "."))  # it is the playbook's by now
-    sys.stdin = io.StringIO(stdin)
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()))
     said, complained = io.StringIO(), io.StringIO()
     code: object = 0
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):

@@ -31,7 +31,7 @@ def run(monkeypatch, tmp_path):
 
 def test_it_returns_what_the_program_said_and_how_it_ended(run):
     def program(argv):
-        print(sys.stdin.read(), *argv)
+        print(sys.stdin.buffer.read().decode(), *argv)
         print("no", file=sys.stderr)
         sys.exit(3)
 
