@@ -65,7 +65,7 @@ def inside(first, web1):
 
 
 @pytest.fixture(scope="module")
-def site(first):
+def site(first, server):  # which brings what its certificate is trusted by
     del first
     return Site(NAME, address("web1"))
 
