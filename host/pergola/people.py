@@ -111,6 +111,12 @@ def last_lines(text: str, most: int = LINES_SHOWN) -> str:
     return "\n".join(text.strip().splitlines()[-most:])
 
 
+# Shell: of a program that may print without end the first 500 lines and the last; then the program.
+# journalctl has either, by its version.
+ENDS = """"$0" "$@" | awk 'NR <= 500; NR > 500 { last[NR % 500] = $0 }
+  END { for (n = NR - 499; n <= NR; n++) if (n > 500) print last[n % 500] }'"""
+
+
 def shortened(text: str, most: int = 30) -> str:
     """The first and the last lines of a text."""
     lines = text.strip().splitlines()

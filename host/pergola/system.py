@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pergola.errors import ROOM_HINT, PergolaError, has_no_room
-from pergola.people import duration, last_lines, shortened
+from pergola.people import ENDS, duration, last_lines, shortened
 
 Done = subprocess.CompletedProcess[str]
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LINKS_FOLLOWED = 20
 UNITS = Path("/etc/systemd/system")  # the files of units that are no distribution's
-# Of a program's output the first 500 lines and the last; journalctl has either, by its version.
-ENDS = """"$0" "$@" | awk 'NR <= 500; NR > 500 { last[NR % 500] = $0 }
-  END { for (n = NR - 499; n <= NR; n++) if (n > 500) print last[n % 500] }'"""
 
 
 class TookTooLongError(PergolaError):
@@ -113,8 +110,9 @@ def account_of(name: str) -> pwd.struct_passwd:
 def of_account(name: str) -> dict[str, str]:
     """The environment of an account's programs."""
     user = account_of(name)
-    own = {"HOME": user.pw_dir, "USER": name, "LOGNAME": name, "SHELL": user.pw_shell}
-    return {"PATH": PATH, **own}
+    return {
+        "PATH": PATH, "HOME": user.pw_dir, "USER": name, "LOGNAME": name, "SHELL": user.pw_shell
+    }  # fmt: skip
 
 
 # -- files -----------------------------------------------------------------------------------------
@@ -207,7 +205,8 @@ def opened_folder(path: Path, make: bool = False) -> Iterator[int]:
             name = names.pop(0)
             target = link_of_root(name, descriptor)
             if target is not None:
-                if (followed := followed + 1) > LINKS_FOLLOWED:
+                followed += 1
+                if followed > LINKS_FOLLOWED:
                     raise OSError(f"{path}: too many links")
                 names = [*Path(target).parts, *names]
                 if not target.startswith("/"):
@@ -265,6 +264,7 @@ def enable(*units: str) -> None:
 
 
 def disable(*units: str) -> None:
+    """The opposite of `enable`."""
     systemctl("disable", "--no-reload", *units)
 
 
@@ -290,11 +290,11 @@ def reread(*units: str) -> bool:
 
 def journal(unit: str, most: int = 30, since: float | None = None) -> str:
     """The first and the last lines that the latest run of a unit, or all since then, wrote."""
+    wanted = [f"--unit={unit}"]
     if since is not None:
         wanted = [f"_SYSTEMD_UNIT={unit}", f"--since=@{int(since)}"]
-    else:
-        run_of = show(unit, "InvocationID")
-        wanted = [f"_SYSTEMD_INVOCATION_ID={run_of}" if run_of else f"--unit={unit}"]
+    elif run_of := show(unit, "InvocationID"):
+        wanted = [f"_SYSTEMD_INVOCATION_ID={run_of}"]
     attempt("journalctl", "--sync")
     said = attempt("sh", "-c", ENDS, "journalctl", "--no-pager", "--output=cat", *wanted).stdout
     return shortened(said, most) or "(no line in the journal)"

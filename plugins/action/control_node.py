@@ -25,8 +25,8 @@ module: control_node
 author: Pergola
 short_description: Run a program of control/ on the control node
 description:
-  - It runs in Ansible's own Python and in the directory that ansible-playbook was started in, from
-    which relative paths are meant. It also runs in check mode, so it must change nothing.
+  - It runs in the task's own process and in the directory that ansible-playbook was started in,
+    from which relative paths are meant. It also runs in check mode, so it must change nothing.
   - Another exit code than 0 fails the task with what it said on standard error.
 options:
   argv: {description: Its name and its arguments., type: list, elements: str, required: true}
@@ -47,8 +47,7 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         """The result: rc, stdout, stderr; failed with the last of these."""
         result = super().run(tmp, task_vars)
-        argv = [str(word).encode().decode() for word in self._task.args["argv"]]
-        done = ran(argv, str(self._task.args.get("stdin", "")))
+        done = ran(list(map(str, self._task.args["argv"])), str(self._task.args.get("stdin", "")))
         result |= {"changed": False, **done}
         if done["rc"]:
             result |= {"failed": True, "msg": done["stderr"]}

@@ -1,6 +1,7 @@
 """roles/preflight: every wrong setting is told at once, before anything is changed."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -141,7 +142,7 @@ def refused(tmp_path_factory):
     project(directory, BAD, secrets)
     hosts = directory / "inventory" / "prod" / "hosts.yml"
     hosts.write_text(hosts.read_text().replace("192.0.2.1", "CHANGE-ME"))
-    code, output = play(directory, "-e", "store_wrong=1", "--limit", "two")
+    code, output = play(directory, "-e", "store_wrong=1 web_mode=quick", "--limit", "two")
     assert code == 2, output
     return output
 
@@ -175,7 +176,10 @@ def test_each_problem_says_what_it_is_and_where_to_correct_it(refused):
     assert f"add to:  {settings}\n" in refused
     assert f"set in:  {settings}:4\n" in refused
     assert "set in:  inventory/prod/hosts.yml:6\n" in refused
-    assert "set in:  no file of the inventory: with -e, or in a play" in refused
+    # Also of one that a file sets as well.
+    for name in ("store_wrong", "web_mode"):
+        found = re.search(rf"{name} is .*?set in:  ([^\n]*)", refused, re.DOTALL)
+        assert found[1] == "the command line, by -e"
 
 
 def test_a_secret_is_never_shown(refused):
@@ -253,6 +257,31 @@ def test_what_a_rule_refuses_is_told_with_what_a_type_refuses(check):
     assert "example: web_domain: app.test" in rule
     assert "group_vars/servers.yml:3" in rule
     assert "web_workers: 8 at most\n  meaning: How many workers serve.\n" in text
+
+
+def test_rules_that_hold_are_asked_together(check):
+    found, evaluate = check(web_workers=3)
+    asked = []
+
+    def counted(template):
+        asked.append(template)
+        return evaluate(template)
+
+    found.refusal(counted)
+    rules = {str(text) for rule in found.checks.rules for text in rule.values()}
+    assert rules
+    assert not rules & set(map(str, asked))
+
+
+def test_a_rule_that_cannot_be_judged_yet_keeps_no_other_from_it(check, tmp_path):
+    later = '  - {broken: "{{ __later.size > 1 }}", says: "web_title: too large"}\n'
+    (tmp_path / "roles/web/meta/checks.yml").write_text(
+        WEB_CHECKS.replace("rules:\n", f"rules:\n{later}", 1)
+    )
+    found, evaluate = check(web_domain="apptest")
+    text = found.refusal(evaluate)
+    assert "web_domain 'apptest' has no dot" in text
+    assert "too large" not in text
 
 
 def test_a_rule_is_not_asked_about_a_setting_that_is_wrong_already(check):

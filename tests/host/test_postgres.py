@@ -53,6 +53,17 @@ def test_versions_are_numbers(server):
     assert [cluster.version for cluster in postgres.mains()] == [9, 10]
 
 
+def test_the_newest_client_is_asked_without_a_search_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(postgres, "PROGRAMS", tmp_path)
+    assert postgres.client() == "psql"
+    for version in ("9", "17", "16", "old"):
+        (tmp_path / version / "bin").mkdir(parents=True)
+        if version != "9":
+            (tmp_path / version / "bin/psql").touch()
+    assert postgres.client() == str(tmp_path / "17/bin/psql")
+    assert Cluster(16).program("psql") == str(tmp_path / "16/bin/psql")
+
+
 def test_a_server_without_a_cluster_has_none_that_serves(server):
     assert postgres.serving() is None
     assert postgres.free_port() == 5433

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pergola import system
+from pergola import people, system
 from pergola.errors import PergolaError
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files and rights away")
@@ -206,7 +206,7 @@ def test_a_long_journal_begins_with_the_start(monkeypatch):
 
 @pytest.mark.parametrize("count", [1, 500, 501, 730, 1000, 2345])
 def test_of_a_journal_without_end_both_ends_are_read(count):
-    said = system.attempt("sh", "-c", system.ENDS, "seq", count).stdout.split()
+    said = system.attempt("sh", "-c", people.ENDS, "seq", count).stdout.split()
     every = [str(number) for number in range(1, count + 1)]
     assert said == (every if count <= 1000 else every[:500] + every[-500:])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -40,7 +40,8 @@ OF_APPLICATION = ("app_", "release_", "visit_", "remove_", "restore_", "prefligh
 class Check:
     """The settings of one host, and the roles that take them.
 
-    `asked` has the names that playbooks are asked by on the command line.
+    `asked` has the names that playbooks are asked by on the command line, `given` those that this
+    run's sets.
     """
 
     roles_path: Path
@@ -51,6 +52,7 @@ class Check:
     variables: Mapping[str, object]
     load: Load
     asked: frozenset[str] = frozenset()
+    given: frozenset[str] = frozenset()
 
     @cached_property
     def roles(self) -> Sequence[Path]:
@@ -106,7 +108,7 @@ class Check:
     def files(self) -> Files:
         """Where variables are set."""
         paths = variable_files(self.inventory, self.playbooks, self.host, self.groups)
-        return read_files(paths, self.load)
+        return replace(read_files(paths, self.load), given=self.given)
 
     def wrong(self, specs: Mapping[str, Spec], evaluate: Evaluate) -> Iterator[Problem]:
         """What is wrong with the values of some settings."""

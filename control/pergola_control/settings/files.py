@@ -13,10 +13,14 @@ Load = Callable[[Path], Mapping[str, object]]  # the variables of a file, decryp
 
 @dataclass(frozen=True)
 class Files:
-    """Where variables may be set: texts of readable files by path, and names in vaulted ones."""
+    """Where variables may be set: texts of readable files by path, and names in vaulted ones.
+
+    `given`: the names that the command line sets, which wins over all files.
+    """
 
     texts: Mapping[Path, str]
     vaulted: Mapping[Path, frozenset[str]]
+    given: frozenset[str] = frozenset()
 
     def place(self, name: str, host: str) -> tuple[Path, int | None] | None:
         """The file and line that set a variable of a host; no line for a vaulted file."""

@@ -28,11 +28,13 @@ def rendered(problem: Problem, files: Files, host: str, new_file: Path) -> str:
         return "\n".join(lines)
     if problem.missing:
         lines.append(f"  add to:  {from_here(new_file)}")
+    elif problem.name in files.given:
+        lines.append("  set in:  the command line, by -e")
     elif place:
         path, line = place
         lines.append(f"  set in:  {from_here(path)}" + (f":{line}" if line else " (vaulted)"))
     else:
-        lines.append("  set in:  no file of the inventory: with -e, or in a play")
+        lines.append("  set in:  no file of the inventory, but in a play")
     return "\n".join(lines)
 
 

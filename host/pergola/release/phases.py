@@ -134,8 +134,8 @@ def switch(work: Work) -> None:
     old.stop(old.names(overlap=False))
     new.start(new.names(overlap=False))
     new.start_timers()
-    # Until then systemd says of every unit that it is not as its file. Without a bake the drain
-    # does it, which comes at once.
+    # Until then systemd says of every unit that it is not as its file. Without a bake that lasts
+    # no longer than until the drain, which does it as well.
     if work.settings.bake_seconds:
         systemctl("daemon-reload")
 

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
 
 # Ansible loads a plugin as a file, of no package.
 sys.path.append(str(Path(__file__).resolve().parents[3] / "control"))
@@ -63,6 +64,7 @@ class ActionModule(ActionBase):
             variables=variables,
             load=self.loaded,
             asked=frozenset(name for names in QUESTIONS.values() for name in names),
+            given=frozenset(load_extra_vars(self._loader)),
         )
         against = self._task.args.get("against", "settings")
         context = check.context
