@@ -119,10 +119,11 @@ case "${*:-quick}" in
   quick) set -- default unit sample-app lint ;;
   ci | all)
     [ "$1" = all ] && all=yes || all=
-    set -- releases-others backup apps default releases-dying
-    # The hosts of `releases` run both releases of the distribution. On Debian: a server of an earlier Pergola.
-    grep -qx 'ID=debian' /etc/os-release && set -- "$@" versions ${all:+ubuntu-like next}
-    set -- "$@" ${all:+"default-$other" upgrade brownfield bench} monitoring postgresql unit sample-app lint
+    # The hosts of `releases` run both releases of the distribution.
+    set -- releases-others backup apps ${all:+postgresql "default-$other" upgrade brownfield bench}
+    # A server of an earlier Pergola, and systems that are recreated on Debian's.
+    [ "$all" ] && grep -qx 'ID=debian' /etc/os-release && set -- "$@" versions ubuntu-like next
+    set -- "$@" unit releases-dying default monitoring sample-app lint
     ;;
 esac
 
