@@ -90,10 +90,10 @@ def test_what_succeeds_ends_in_one_line(run):
         (
             ("ci",),
             {"default", "unit", "sample-app", "lint", "releases-others", "releases-dying"}
-            | {"backup", "monitoring", "postgresql"},
-            {"upgrade", "brownfield", "bench", "default-12"},
+            | {"apps", "backup", "monitoring"},
+            {"postgresql", "versions", "upgrade", "brownfield", "bench", "default-12"},
         ),
-        (("all",), {"default", "unit", "lint", "backup", "upgrade", "brownfield", "bench"}, set()),
+        (("all",), {"default", "unit", "lint", "backup", "postgresql", "upgrade", "bench"}, set()),
     ],
     ids=["quick", "ci", "all"],
 )
