@@ -27,6 +27,11 @@ STANDS_FOR = "__PERGOLA_DATABASE_PASSWORD__"
 ITERATIONS = 4096  # PostgreSQL's own number; the password is too long to be guessed anyway
 
 
+def migration_role(app: str) -> str:
+    """The role by which an application's migrations sign in."""
+    return f"{app}_migration"
+
+
 # -- files -----------------------------------------------------------------------------------------
 
 
@@ -38,12 +43,26 @@ def files_locked() -> Iterator[None]:
         yield
 
 
+def marked(why: str) -> str:
+    """How a line ends that is there for this reason."""
+    return f"  # Pergola: {why}"
+
+
+def has_line(path: str, line: str, why: str) -> bool:
+    """Whether `put_first` has written it; where nothing can be read, that one says why."""
+    try:
+        there = Path(path).read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    return line + marked(why) in there
+
+
 def put_first(path: str, line: str, why: str) -> None:
     """Write a line at a file's start, instead of another one that was there for the same reason.
 
     As PostgreSQL's account: the directory is its own.
     """
-    mark = f"  # Pergola: {why}"
+    mark = marked(why)
     hint = f"add this as its first line, then deploy again: {line}{mark}"
     there = attempt("cat", path, account=ACCOUNT, timeout=SECONDS_FOR_ANSWER)
     if there.returncode:  # or all that is in it would be lost

@@ -35,6 +35,7 @@ NOTES = Order(
     databases=[Database("notes", "notes")],
     files=[],
 )
+MADE = ["database notes", "role notes_migration"]
 
 
 def order(**more):
@@ -48,7 +49,7 @@ class Host:
         self.top, self.done = top, []
         self.runs, self.pending = True, {}
         self.in_force = {"max_connections": "250", "shared_preload_libraries": ""}
-        self.databases, self.roles = {}, {}
+        self.databases, self.roles, self.has_role = {}, {}, False
         self.available = ["pg_trgm"]
         self.installed = set()
         self.known = {"apprise", "postgresql-17-cron", "postgresql-17-pgvector"}
@@ -78,6 +79,14 @@ class Host:
         made = [f"database {one.name}" for one in wanted if one.name not in self.databases]
         self.databases |= {} if only_look else {one.name: one.owner for one in wanted}
         return made
+
+    def bring_role(self, wanted, _, only_look=False):
+        """The migrations' role, if it is missing."""
+        if only_look or self.has_role:
+            return [] if self.has_role else [f"role {wanted.app}_migration"]
+        assert "databases" in self.done, "what it acts as is made before it"
+        self.has_role = True
+        return [f"role {wanted.app}_migration"]
 
     def read_again(self, _):
         self.done.append("settings")
@@ -135,6 +144,7 @@ def host(tmp_path, monkeypatch):
     ):
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(postgresql.databases, "bring", found.bring)
+    monkeypatch.setattr(postgresql.migrations, "bring", found.bring_role)
     (tmp_path / "authority").touch()
     servers.NOTED.write(servers.FILE, servers.Noted(17, least=250, work_mb=3000))
     (Cluster(17).conf_d).mkdir(parents=True)
@@ -160,7 +170,7 @@ def application(host, name="shop", **settings):
 def test_a_new_application_is_told_what_would_be_made(host):
     found = look.look(NOTES)
     assert (found.provisioned, found.wrong) == (True, [])
-    assert (found.install, found.restart, found.makes) == ([], {}, ["database notes"])
+    assert (found.install, found.restart, found.makes) == ([], {}, MADE)
     assert found.site.version == "2.6.2"
     assert host.done == [], "nothing was changed"
     assert not needs.FOLDER.exists()
@@ -358,7 +368,7 @@ def test_all_of_it_comes_into_force_in_its_order(host):
         "systemd-sysusers", "systemd-tmpfiles", "settings", "restart", "databases", f"Caddy, {kept}"
     ]  # fmt: skip
     assert answer.changed
-    assert answer.made == ["account notes", "database notes"]
+    assert answer.made == ["account notes", *MADE]
     assert answer.restarted == Restarted(1.5, {})
     assert needs.noted() == {"notes": order(connections=300).need(Need())}
     assert "max_connections = 320" in shared.written(Cluster(17))
@@ -491,10 +501,10 @@ def typed(monkeypatch, capfd, host):
 def test_an_order_comes_on_standard_input_and_the_answer_is_one_line(host, typed):
     code, said = typed("look", sent=ORDER.text(NOTES))
     assert code == 0
-    assert json.loads(said.out)["makes"] == ["database notes"]
+    assert json.loads(said.out)["makes"] == MADE
     code, said = typed("apply", "--kept", host.top / "kept", sent=ORDER.text(NOTES))
     assert code == 0
-    assert json.loads(said.out)["made"] == ["account notes", "database notes"]
+    assert json.loads(said.out)["made"] == ["account notes", *MADE]
     assert f"Caddy, {host.top}/kept" in host.done
 
 

@@ -5,18 +5,15 @@ The cluster signs in as on a server: by peer over its socket, and by the role's 
 
 import getpass
 import os
-import pwd
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from postgresql_made import Throwaway, throwaway
 from test_release_variables import made
 from test_systems import PROJECT, SYSTEMS, Host
 
@@ -112,53 +109,28 @@ PROGRAMS = {
 }
 
 
-class Cluster:
-    """A throw-away PostgreSQL; `port` is of its socket too."""
+class Cluster(Throwaway):
+    """One that signs in as a server's does, and has a certificate."""
 
-    def __init__(self, home):
-        self.home, self.data = home, home / "data"
-        binaries = Path("/usr/lib/postgresql").glob("*/bin/initdb")
-        found = sorted(binaries, key=lambda path: float(path.parts[4]))
-        assert found, "no /usr/lib/postgresql/*/bin/initdb: install the package postgresql"
-        self.programs, self.before = found[-1].parent, []
-        if os.geteuid() == 0:  # initdb refuses root
-            names = {entry.pw_name for entry in pwd.getpwall()}
-            account = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
-            os.chown(home, account.pw_uid, account.pw_gid)
-            ids = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
-            self.before = ["setpriv", *ids, "env", "-C", str(home)]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-
-    def call(self, program, *options):
-        # Into a file: a server that pg_ctl starts would hold a pipe open.
-        with (self.home / "output").open("w+") as output:
-            command = [*self.before, self.programs / program, *options]
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        assert done.returncode == 0, (self.home / "output").read_text()
-
-    def start(self):
-        options = ["--no-sync", "--locale=C.UTF-8", "--encoding=UTF8", "--auth=peer"]
-        self.call("initdb", "-D", self.data, "--username=root", *options)
+    def begin(self):
+        self.make()
         order = Order("notes", [], databases=[Database("notes", "notes")], tcp=True)
         rules = [tcp.rule(order), "local all all peer map=tests", ""]
         (self.data / "pg_hba.conf").write_text("\n".join(rules))
         roles = ("root", "notes")
         maps = "".join(f"tests {getpass.getuser()} {role}\n" for role in roles)
         (self.data / "pg_ident.conf").write_text(maps)
-        server = f"-k {self.home} -p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off"
-        server += (
-            f" -c ssl=on -c ssl_cert_file={self.certificate()} -c ssl_key_file={self.home}/key"
+        self.start(
+            "-c listen_addresses=127.0.0.1 -c ssl=on "
+            f"-c ssl_cert_file={self.certificate()} -c ssl_key_file={self.home}/key"
         )
-        log = self.home / "log"
-        self.call("pg_ctl", "-D", self.data, "-w", "-l", log, "-o", server, "start")
         # What says the usual port itself finds the socket nevertheless.
         (self.home / ".s.PGSQL.5432").symlink_to(f".s.PGSQL.{self.port}")
         for role in ("notes", "notes_migration"):
             self.sql(f"create role {role} login password '{access.verifier(PASSWORD)}'")
-        self.sql("create database notes owner notes", "grant notes to notes_migration")
-        self.sql("alter role notes_migration set role = notes", "create role guest login")
+        self.sql("create database notes owner notes")
+        self.sql("grant notes to notes_migration; alter role notes_migration set role = notes")
+        self.sql("create role guest login")
 
     def certificate(self, name="certificate"):
         """A certificate of localhost, which is its own authority."""
@@ -174,25 +146,12 @@ class Cluster:
         before = self.before or ["env", "-C", str(self.home)]
         subprocess.run([*before, "openssl", *options], check=True, capture_output=True)
 
-    def sql(self, *statements):
-        where = ["-X", "-h", self.home, "-p", str(self.port), "-U", "root", "-d", "postgres"]
-        for statement in statements:
-            subprocess.run([self.programs / "psql", *where, "-c", statement], check=True)
-
-    def stop(self):
-        self.call("pg_ctl", "-D", self.data, "-m", "immediate", "stop")
-
 
 @pytest.fixture(scope="module")
 def cluster():
-    # A socket's path holds at most 107 bytes, so not in pytest's own deep directories.
-    made = Cluster(Path(tempfile.mkdtemp(prefix="drivers-", dir="/tmp")))
-    try:
-        made.start()
+    with throwaway(Cluster) as made:
+        made.begin()
         yield made
-        made.stop()
-    finally:
-        shutil.rmtree(made.home)
 
 
 @pytest.fixture(scope="module")

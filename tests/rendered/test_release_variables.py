@@ -102,6 +102,15 @@ def test_by_tcp_the_same_templates_have_an_address_and_a_password_that_only_the_
     assert host(app_environment=names)("app_database.password") == ""
 
 
+def test_the_migrations_role_is_made_with_the_limits_that_a_release_migrates_within(host):
+    found = host(
+        app_migrate_lock_timeout_seconds="7", app_migrate_statement_timeout_seconds="{{ 6 * 7 }}"
+    )
+    limits = found("__app_order.migrate_limits")
+    assert limits == {"lock_timeout": 7, "statement_timeout": 42}
+    assert found("__release_settings.migrate_limits") == limits
+
+
 URL = "postgresql://shop:hush@db.example.org/shop"
 
 

@@ -23,7 +23,8 @@ class Order:
     its code needs of them. `files`: the directories in which it keeps files. `shared`: those that
     stay from release to release. `writable`: others that it writes to. `takes_over`: somebody
     said yes to an application of another inventory. `tcp`: PostgreSQL lets it in by 127.0.0.1, too.
-    `services`: what it has beside its database.
+    `services`: what it has beside its database. `migrate_limits`: the settings of PostgreSQL that
+    bound its migrations, in seconds; 0: without a limit.
     """
 
     app: str
@@ -44,6 +45,7 @@ class Order:
     writable: list[str] = field(default_factory=list)
     takes_over: bool = False
     services: list[Service] = field(default_factory=list)
+    migrate_limits: dict[str, int] = field(default_factory=dict)
 
     @property
     def extensions(self) -> list[str]:

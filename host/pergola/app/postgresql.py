@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from pergola import apt
-from pergola.app import tcp
+from pergola.app import migrations, tcp
 from pergola.app.order import Order
 from pergola.database import databases, extensions, needs, restart, shared, state
 from pergola.database.databases import Database
@@ -97,7 +97,8 @@ def apply(order: Order, server: Noted, cluster: Cluster) -> tuple[list[str], Res
             raise
     note(order)
     made = databases.bring(cluster, own(order, server), False)
-    return [*made, *tcp.bring(order, cluster)], restarted
+    made += [*tcp.bring(order, cluster), *migrations.bring(order, cluster)]
+    return made, restarted
 
 
 def note(order: Order) -> None:
@@ -112,7 +113,8 @@ def makes(order: Order, server: Noted, cluster: Cluster) -> list[str]:
     if not cluster.is_in_service():
         return [f"database {one.name}" for one in order.databases]
     made = databases.bring(cluster, own(order, server), True)
-    return [*made, *tcp.bring(order, cluster, only_look=True)]
+    made += tcp.bring(order, cluster, only_look=True)
+    return [*made, *migrations.bring(order, cluster, only_look=True)]
 
 
 def alike(order: Order) -> str:

@@ -14,7 +14,7 @@ KEPT = "select coalesce(rolpassword, '') from pg_authid where rolname = '{role}'
 def rule(order: Order) -> str:
     """The line of pg_hba.conf for the application and its migrations."""
     names = ",".join(quoted(one.name) for one in order.databases)
-    roles = f"{quoted(order.app)},{quoted(f'{order.app}_migration')}"
+    roles = f"{quoted(order.app)},{quoted(access.migration_role(order.app))}"
     return f"host {names} {roles} {ADDRESS} scram-sha-256"
 
 
@@ -26,7 +26,7 @@ def bring(order: Order, cluster: Cluster, only_look: bool = False) -> list[str]:
     file = cluster.sql("show hba_file")
     why = f"how {order.app} signs in by TCP"
     there = cluster.sql("select pg_read_file(current_setting('hba_file'))").splitlines()
-    if f"{rule(order)}  # Pergola: {why}" not in there:
+    if rule(order) + access.marked(why) not in there:
         made.append(f"{order.app} may sign in by {ADDRESS}")
         if not only_look:
             with access.files_locked():

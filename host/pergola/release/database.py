@@ -1,5 +1,6 @@
 """The application's database, seen through psql as the application's own account."""
 
+from pergola import access
 from pergola.postgres import client
 from pergola.release.releases import Releases
 from pergola.release.units import transient
@@ -116,14 +117,16 @@ class Database:
 
         The application's role in PostgreSQL has a limit, which is both slots' pools. A live release
         that leaks connections takes the new one's too, and the new one would never become ready:
-        the deploy that is to end the leak would be refused. Nothing is done without a database on
-        this host, or where that does not answer: the gate says what a slot lacks.
+        the deploy that is to end the leak would be refused. The migrations' role, which acts as the
+        application's own, has none of that limit. Nothing is done without a database of a server of
+        ours, or where that does not answer: the gate says what a slot lacks.
         """
         if not self.conninfo:
             return 0
-        sql = END_SURPLUS.format(role=self.settings.user)
+        owner = self.settings.user
+        options = ("-U", access.migration_role(owner), "-c", END_SURPLUS.format(role=owner))
         try:
-            done = psql("postgres", "dbname=postgres", "-c", sql)
+            done = psql(owner, self.conninfo, *options)
         except TookTooLongError:
             return 0
         return 0 if done.returncode else int(done.stdout or 0)

@@ -35,9 +35,10 @@ join pg_namespace n on n.oid = c.relnamespace
 where not (i.indisvalid and i.indisready and i.indislive) and c.relkind = 'i'
 and i.indexrelid not in (select index_relid from pg_stat_progress_create_index
                          where index_relid is not null)
--- Elsewhere another role's is not told by name.
-and not exists (select from pg_stat_progress_create_index
-                where datname = current_database() and index_relid is null)
+-- Another role's is not told by name, but whose table is locked for it is.
+and not exists (select from pg_stat_progress_create_index p join pg_locks l using (pid)
+                where p.datname = current_database() and p.index_relid is null
+                and l.relation = i.indrelid and l.mode = 'ShareUpdateExclusiveLock')
 order by 1
 """
 PREPARED = "select gid from pg_prepared_xacts where database = current_database() order by 1"
@@ -73,7 +74,6 @@ class Migration:
             self.run_elsewhere(command)
             return
         migrator = Migrator(self.releases, self.limited)
-        migrator.create()
         with migrator.alone() as holder:
             migrator.end(but=holder)
             self.refuse_unfinished(migrator.sql(UNFINISHED).splitlines())
@@ -245,11 +245,9 @@ class MigrationAfter(Migration):
 
 def unfinished_indexes(releases: Releases, release: str) -> list[str]:
     """Indexes of the application's database that were begun and are not being built any more."""
-    if releases.settings.database_elsewhere:
-        return (Database(releases, release).ask(UNFINISHED) or "").splitlines()
-    if not releases.settings.database:
+    if not (releases.settings.database or releases.settings.database_elsewhere):
         return []
-    return Migrator(releases).sql(UNFINISHED).splitlines()
+    return (Database(releases, release).ask(UNFINISHED) or "").splitlines()
 
 
 def as_user(value: str, owner: str, role: str, secret: str = "") -> str:

@@ -232,7 +232,9 @@ def test_an_index_that_is_not_finished_is_never_taken_for_made(base, server, dep
     assert server.live() == base
 
 
-def test_what_a_migration_makes_is_the_owners_whatever_signs_in(base, server, deploy, environment):
+def test_what_a_migration_makes_is_the_owners_whatever_signs_in(
+    base, server, deploy, playbook, probe, environment
+):
     """Also by a URL that names the owner, and by a session that gives up its role.
 
     The role is made again where a restore or a person lost it, and takes over what the owner's
@@ -251,7 +253,14 @@ def test_what_a_migration_makes_is_the_owners_whatever_signs_in(base, server, de
     url = {"PROBE_URL": "postgresql://probe:x@/probe?host=/run/postgresql"}
     command = f'psql -X -v ON_ERROR_STOP=1 "$PROBE_URL" -c "{sql}"'
     try:
-        deploy(app_migrate_command=command, **environment(**url))
+        settings = {"app_migrate_command": command, **environment(**url)}
+        done = deploy(fails=True, **settings)
+        assert "PostgreSQL does not let the account probe in as probe_migration" in said(done)
+        assert "run deploy.yml without --tags" in said(done)
+        assert server.live() == base
+        whole = {"app_source": str(probe.path), "app_version": "HEAD", **settings}
+        done = playbook("playbooks/deploy.yml", **whole)
+        assert done.returncode == 0, done.stdout
         owner = "select tableowner from pg_tables where tablename = 'probe_made'"
         assert server.sql(owner) == "probe"
         assert server.sql("select * from probe_made") == "5s|public, pg_temp|probe_migration"
@@ -260,6 +269,7 @@ def test_what_a_migration_makes_is_the_owners_whatever_signs_in(base, server, de
         assert run(f"cat {files} | grep -c '^[^#].*probe_migration'") == "2"
     finally:
         run(root, "alter role probe reset search_path")
+        run(root, "alter role probe_migration reset search_path")
         server.sql("drop table if exists probe_made")
         deploy(base.partition("-")[0])
 
