@@ -11,6 +11,7 @@ from pergola import access
 from pergola.app import migrations
 from pergola.app.order import Order
 from pergola.database.databases import Database as Wanted
+from pergola.database.restart import LOADED
 from pergola.errors import PergolaError
 from pergola.postgres import quoted
 from pergola.release import migrator
@@ -59,10 +60,18 @@ class Server(Throwaway):
         for name in (APP, "more"):
             self.sql(f"create database {quoted(name)} owner {OWNER}")
         for name in ("pg_hba.conf", "pg_ident.conf"):
-            file = self.data / name
-            kept = [line for line in file.read_text().splitlines() if ROLE not in line]
-            file.write_text("\n".join([*kept, ""]))
+            lines = (self.data / name).read_text().splitlines(keepends=True)
+            self.rewrite(name, "".join(line for line in lines if ROLE not in line))
+        before = self.sql(LOADED)
         self.sql("select pg_reload_conf()")
+        self.until(f"select ({LOADED}) > {before}", "t")
+
+    def rewrite(self, name, text):
+        """Never half: PostgreSQL may be reading it at this moment."""
+        new = self.home / name
+        new.write_text(text)
+        new.chmod(0o644)
+        new.rename(self.data / name)
 
     def files(self):
         return [(self.data / name).read_text() for name in ("pg_hba.conf", "pg_ident.conf")]
@@ -164,9 +173,7 @@ def test_what_somebody_changed_is_put_right_and_told(server, script, told):
 def test_a_line_that_is_gone_comes_back(server, name):
     migrations.bring(ORDER, server)
     files = server.files()
-    server.sql("select pg_reload_conf()")
-    file = server.data / name
-    file.write_text(file.read_text().partition("\n")[2])
+    server.rewrite(name, (server.data / name).read_text().partition("\n")[2])
     assert migrations.bring(ORDER, server) == [f"{APP} may sign in as {ROLE}"]
     assert server.files() == files
 
