@@ -169,6 +169,16 @@ def test_what_somebody_changed_is_put_right_and_told(server, script, told):
     assert server.sql(f"select {plain} from pg_roles where rolname = '{ROLE}'") == "t"
 
 
+@pytest.mark.parametrize("option", ["inherit", "set"])
+def test_a_membership_has_all_of_its_options(server, option):
+    if server.version < migrations.GRANTS_SAY_HOW:
+        pytest.skip(f"PostgreSQL {server.version} has none")
+    migrations.bring(ORDER, server)
+    server.sql(f"grant {OWNER} to {MIGRATES} with {option} false")
+    assert migrations.bring(ORDER, server) == [f"{ROLE} in {APP}"]
+    assert migrations.bring(ORDER, server) == []
+
+
 @pytest.mark.parametrize("name", ["pg_hba.conf", "pg_ident.conf"])
 def test_a_line_that_is_gone_comes_back(server, name):
     migrations.bring(ORDER, server)
