@@ -16,10 +16,11 @@ from pergola.errors import PergolaError
 from pergola.postgres import quoted
 from pergola.release import migrator
 from pergola.release.database import Database
-from pergola.release.migrations import PREPARED, UNFINISHED
+from pergola.release.migrations import PREPARED, UNFINISHED, Migration, MigrationAfter
 from pergola.release.migrator import Migrator
+from pergola.system import attempt
 from postgresql_made import Throwaway, throwaway
-from release_made import having
+from release_made import having, manifest
 
 # An account of every Debian, so that PostgreSQL can ask the kernel whose a connection is.
 APP = "www-data"
@@ -258,6 +259,36 @@ def test_sessions_meanwhile_act_as_the_owner_within_the_limits_of_this_one(
     with pytest.raises(ZeroDivisionError), one.alone():
         migrate()
     assert server.settings() == before
+
+
+@as_the_account
+@pytest.mark.parametrize(
+    ("kind", "limits"), [(Migration, "5s|5min"), (MigrationAfter, "0|0")], ids=["before", "after"]
+)
+def test_a_whole_migration_leaves_all_as_it_was_but_for_what_it_made(
+    here, server, monkeypatch, kind, limits
+):
+    """Run as its unit would, in the environment that this has."""
+    manifest(here, "b")
+    (here.path("b") / "environment").write_text("")
+    before = server.settings()
+
+    def execute(self, command, environment):
+        assert environment["PGDATABASE"] == APP
+        more = {"PGHOST": str(server.home), "PGPORT": str(server.port)}
+        ours = {name: environment[name] for name in ("PGUSER", "PGDATABASE")}
+        words = [migrator.client(), "-Xqc", command]
+        return attempt(*words, account=APP, environment={**more, **ours})
+
+    monkeypatch.setattr(kind, "stop", lambda self: None)
+    monkeypatch.setattr(kind, "execute", execute)
+    shown = "current_setting('lock_timeout') as l, current_setting('statement_timeout') as s"
+    kind(here, "b").run(f"create table made as select {shown}")
+    assert server.sql("select * from made", APP) == limits
+    owner = "select tableowner from pg_tables where tablename = 'made'"
+    assert server.sql(owner, APP) == APP
+    assert server.settings() == before
+    server.until(f"select count(*) from pg_stat_activity where usename = '{ROLE}'", "0")
 
 
 @as_the_account
