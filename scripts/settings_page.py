@@ -6,7 +6,10 @@ from typing import Any
 import yaml
 
 PROJECT = Path(__file__).parent.parent
-ROLES = ["app", "caddy", "postgresql", "backup", "base", "release", "uv", "upgrade", "monitoring"]
+ROLES = [
+    *("app", "caddy", "postgresql", "backup", "base", "release", "uv", "upgrade", "monitoring"),
+    "certificates",
+]
 # Wired settings that make sense to set all the same.
 OVERRIDDEN = {
     "monitoring_jobs",

@@ -12,6 +12,7 @@ NOUNS = {
     "app": "an application's accounts, databases and site",
     "web": "Caddy: whether its files can be loaded, what it has not loaded yet",
     "database": "the PostgreSQL server, its settings, databases and roles",
+    "certificates": "certificates between the hosts of an environment: ask for them, take them",
     "status": "the state of this server: what is wrong, what is live, the jobs",
     "upgrade": "updates of this server, and other versions of its PostgreSQL",
 }

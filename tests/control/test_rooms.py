@@ -21,13 +21,14 @@ ROOMS = [
         "guess",
         "inventory",
         "backups",
+        "certificates",
         "output",
         "people",
         "cli",
     ),
 ]
 # What requirements.txt pins.
-PINNED = {"ansible", "dotenv", "packaging", "typer", "yaml"}
+PINNED = {"ansible", "cryptography", "dotenv", "packaging", "typer", "yaml"}
 # Of the servers' package what knows nothing of a server: people's moments are read by one reader,
 # and so are applications' modules.
 SHARED = {"pergola.errors", "pergola.frameworks", "pergola.people"}

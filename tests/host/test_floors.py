@@ -20,7 +20,7 @@ FLOORS = [
     ["apps"],
 ]
 # What people call: each knows all floors, and none of the others, but for those it stands on.
-NOUNS = ["release", "backup", "database", "web", "status", "upgrade", "app"]
+NOUNS = ["release", "backup", "database", "web", "certificates", "status", "upgrade", "app"]
 STANDS_ON = {"app": ["database", "web"], "backup": ["app"]}
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -1,0 +1,1 @@
+../../backup/lookup_plugins/unattended.py
