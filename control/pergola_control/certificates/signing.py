@@ -83,11 +83,12 @@ def wrong(what: str) -> RefusalError:
 
 
 def is_address(text: str) -> bool:
+    """Whether it is one that a certificate can hold: without the name of an interface."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text
 
 
 def sign(authorities: Authorities, wanted: Wanted, request: str, now: datetime.datetime) -> str:

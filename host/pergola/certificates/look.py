@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pergola.certificates.order import Order, Wanted
+from pergola.certificates.order import Order, Wanted, is_address
 from pergola.errors import PergolaError
 from pergola.people import DAY
 from pergola.system import attempt, run
@@ -82,14 +82,6 @@ def alternatives(wanted: Wanted) -> Iterator[str]:
         yield f"DNS:{one}"
         if is_address(one):
             yield normal(f"IP Address:{one}")
-
-
-def is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def normal(entry: str) -> str:

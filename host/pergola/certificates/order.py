@@ -1,6 +1,7 @@
 """Which certificates the control node wants this host to have."""
 
 import hashlib
+import ipaddress
 import re
 import ssl
 from collections.abc import Iterator
@@ -74,8 +75,9 @@ def checked(order: Order) -> Order:
             raise PergolaError(f"the order has no authorities of the {trust} in PEM form")
     known = order.authorities.bundles()
     for one in order.certificates:
-        for what in (one.name, one.common_name, one.group, *one.addresses):
-            if not NAME.fullmatch(what) and not (what in one.addresses and ":" in what):
+        names = [what for what in one.addresses if not is_address(what)]
+        for what in (one.name, one.common_name, one.group, *names):
+            if not NAME.fullmatch(what):
                 raise PergolaError(f"'{what}' cannot stand in a certificate's order")
         if one.trust not in known or one.name in known:
             raise PergolaError(f"{one.name} cannot be a certificate of the {one.trust}")
@@ -83,6 +85,15 @@ def checked(order: Order) -> Order:
     if twice := {name for name in names if names.count(name) > 1}:
         raise PergolaError(f"{', '.join(sorted(twice))} is wanted twice")
     return order
+
+
+def is_address(text: str) -> bool:
+    """Whether it is one that a certificate can hold: without the name of an interface."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
 
 
 def blocks(text: str) -> Iterator[str]:
