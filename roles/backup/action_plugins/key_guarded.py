@@ -1,7 +1,7 @@
-"""Keep git from taking the file of the backups' key in plain text.
+"""Keep git from taking the file of a key in plain text, such as that of the backups.
 
 An inventory is often a repository of its own, without Pergola's .gitignore: `git add .` would then
-commit the key of all backups, and a push would publish it.
+commit that key, and a push would publish it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DOCUMENTATION = r"""
 ---
 module: key_guarded
 author: Pergola
-short_description: Keep git from taking the file of the backups' key
+short_description: Keep git from taking the file of a key
 description:
   - A file that is not there yet, or that holds the key in plain text, is added to C(info/exclude)
     of the repository that it lies in, unless that ignores it already. No tracked file is changed.
@@ -26,8 +26,11 @@ description:
     and git would take it in spite of that, or cannot say.
 options:
   path: {description: The file of the key, absolute., type: path, required: true}
+  what: {description: How messages call it., type: str, default: the key of all backups}
+  remedy: {description: What to do when git may take it., type: str}
 """
 
+BACKUPS = "the key of all backups"
 ENCRYPTED = b"$ANSIBLE_VAULT"
 GIT_LIMIT = 30  # seconds
 REMEDY = (
@@ -43,8 +46,8 @@ class CannotSayError(Exception):
 class Repository:
     """The clone that a file lies in, or would lie in."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, what: str) -> None:
+        self.path, self.what = path, what
 
     def git(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run git beside the file; CannotSayError when there is no answer."""
@@ -86,7 +89,8 @@ class Repository:
         # What a pattern would take for itself is meant as it stands.
         name = re.sub(r"([\\*?\[\] ])", r"\\\1", self.path.relative_to(top).as_posix())
         between = "" if before.endswith("\n") or not before else "\n"
-        file.write_text(f"{before}{between}# The key of all backups (Pergola).\n/{name}\n")
+        what = self.what[0].upper() + self.what[1:]
+        file.write_text(f"{before}{between}# {what} (Pergola).\n/{name}\n")
 
 
 def existing(directory: Path) -> Path:
@@ -101,16 +105,16 @@ def in_clone(path: Path) -> bool:
     return any((parent / ".git").exists() for parent in path.parents)
 
 
-def guard(path: Path, only_look: bool) -> tuple[bool, str]:
+def guard(path: Path, only_look: bool, what: str = BACKUPS) -> tuple[bool, str]:
     """Whether the file had to be excluded, and a warning; CannotSayError if git may take it."""
     path = path.parent.resolve() / path.name
     is_there = path.exists()
     if not in_clone(path) or (is_there and path.read_bytes().startswith(ENCRYPTED)):
         return False, ""
-    repository = Repository(path)
+    repository = Repository(path, what)
     try:
         if repository.has():
-            return False, in_plain_text(path) if is_there else ""
+            return False, in_plain_text(path, what) if is_there else ""
         if repository.ignores():
             return False, ""
         if only_look:
@@ -121,14 +125,14 @@ def guard(path: Path, only_look: bool) -> tuple[bool, str]:
         raise CannotSayError("a .gitignore of the repository says that it is to be taken")
     except (CannotSayError, OSError) as error:
         if is_there:  # nothing is made worse, and the backups go on
-            return False, f"git may take {path}, the key of all backups: {error}"
-        raise CannotSayError(f"{path} would hold the key of all backups: {error}") from error
+            return False, f"git may take {path}, {what}: {error}"
+        raise CannotSayError(f"{path} would hold {what}: {error}") from error
 
 
-def in_plain_text(path: Path) -> str:
+def in_plain_text(path: Path, what: str) -> str:
     """The warning of a key that everybody with the repository can read."""
     return (
-        f"{path} is in git in plain text: whoever has the repository can read all backups. "
+        f"{path} is in git in plain text: whoever has the repository has {what}. "
         f"Run `ansible-vault encrypt {path}` and commit that; what was pushed stays "
         "readable in the repository's history."
     )
@@ -140,7 +144,7 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _requires_connection = False
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"path"})
+    _VALID_ARGS = frozenset({"path", "what", "remedy"})
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
@@ -149,7 +153,9 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         path = Path(os.path.expanduser(self._task.args["path"]))  # noqa: PTH111 - keeps `..`
         try:
-            changed, warning = guard(path, self._task.check_mode)
+            what = str(self._task.args.get("what", BACKUPS))
+            changed, warning = guard(path, self._task.check_mode, what)
         except CannotSayError as error:
-            return {**result, "failed": True, "msg": f"{error}\n{REMEDY}"}
+            remedy = self._task.args.get("remedy", REMEDY)
+            return {**result, "failed": True, "msg": f"{error}\n{remedy}"}
         return {**result, "changed": changed, "warnings": [warning] if warning else []}

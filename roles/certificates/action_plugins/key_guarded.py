@@ -1,0 +1,1 @@
+../../backup/action_plugins/key_guarded.py
