@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+import ssl
 
 import pytest
 from cryptography import x509
@@ -118,6 +119,18 @@ def test_a_certificate_that_is_no_authority_is_refused(text):
         read(text + leaf)
 
 
+def test_a_certificate_that_signs_itself_alone_is_refused(text):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = read(text).of["members"][0].certificate.subject
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, NOW, NOW)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    with pytest.raises(RefusalError, match="is no authority for members or clients"):
+        read(text + authorities.pem(made))
+
+
 # -- what is signed --------------------------------------------------------------------------------
 
 
@@ -172,10 +185,10 @@ def test_an_authority_that_has_ended_signs_nothing(text):
 
 def requests_refused():
     good = request(ec.generate_private_key(ec.SECP256R1()))
-    body = good.splitlines()
-    # The last byte of the signature is another one.
-    body[-2] = body[-2][:-4] + ("AAAA" if body[-2][-4:] != "AAAA" else "BBBB")
-    yield "\n".join(body)
+    der = bytearray(ssl.PEM_cert_to_DER_cert(good.replace(" REQUEST", "")))
+    der[-1] ^= 1  # of the signature
+    pem = ssl.DER_cert_to_PEM_cert(bytes(der))
+    yield pem.replace("CERTIFICATE", "CERTIFICATE REQUEST")
     yield request(rsa.generate_private_key(65537, 2048))
     yield request(ec.generate_private_key(ec.SECP384R1()))
     yield "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"

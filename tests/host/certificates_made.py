@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import grp
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,20 +17,22 @@ from pergola.certificates.request import Asked, request
 from pergola.certificates.take import Taken, take
 from pergola_control.certificates import authorities, signing
 
+# Root may give a file to any group, others to their own.
+GROUP = "daemon" if os.geteuid() == 0 else grp.getgrgid(os.getegid()).gr_name
 NOW = datetime.datetime.now(datetime.UTC)
 HOST = {
     "name": "host",
     "trust": "members",
     "common_name": "db1",
     "addresses": ["127.0.0.1", "db1", "fd00::1"],
-    "group": "daemon",
+    "group": GROUP,
 }
 APP = {
     "name": "linkboard",
     "trust": "clients",
     "common_name": "linkboard",
     "addresses": [],
-    "group": "daemon",
+    "group": GROUP,
 }
 
 
