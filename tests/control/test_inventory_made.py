@@ -86,9 +86,10 @@ def test_neither_is_a_host_whatever_the_configuration_says(own, tmp_path):
     assert shown.stdout.split() == ["hosts", "(1):", "web1"]
 
 
-def test_the_key_of_the_backups_goes_there(own):
+@pytest.mark.parametrize("setting", ["backup_key_file", "certificates_file"])
+def test_the_keys_go_there(own, setting):
     keys = yaml.safe_load((own / "group_vars/servers/keys.yml").read_text())
-    place = keys["backup_key_file"].replace("{{ inventory_dir }}", str(own))
+    place = keys[setting].replace("{{ inventory_dir }}", str(own))
     assert (own / made.PASSWORD).parent == type(own)(place).parent
 
 

@@ -396,6 +396,19 @@ def test_settings_of_a_server_are_refused_where_another_inventory_provisions_it(
     assert guest.of_server("linkboard") == ""
 
 
+def test_a_guest_names_the_authorities_of_its_server(check, tmp_path):
+    role = tmp_path / "roles/certificates/meta"
+    role.mkdir(parents=True)
+    option = "certificates_file: {type: str, description: Where they are.}"
+    (role / "argument_specs.yml").write_text(
+        f"argument_specs: {{main: {{options: {{{option}}}}}}}\n"
+    )
+    found, _ = check(certificates_file="/srv/prod/authorities.pem", web_workers=3)
+    text = found.of_server("linkboard")
+    assert "web_workers is a setting of the server" in text
+    assert "certificates_file" not in text
+
+
 def test_a_guests_run_fails_with_the_file_and_line(tmp_path):
     project(tmp_path, GOOD, "vault_web_secret: a\nstore_password: x\n")
     task = "- settings_checked: {against: guest, owner: linkboard}\n"

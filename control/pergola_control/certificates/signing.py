@@ -170,8 +170,9 @@ def near_their_end(authorities: Authorities, now: datetime.datetime) -> list[str
     """Which of those that sign must be replaced before long, in words."""
     signers = [authorities.of[trust][0] for trust in TRUSTS]
     return [
-        f"the authority of the {one.trust} ends on {one.certificate.not_valid_after_utc:%Y-%m-%d}: "
-        "add a new one before its certificates do"
+        f"the authority of the {one.trust} ends on {one.certificate.not_valid_after_utc:%Y-%m-%d}, "
+        "and so do its certificates: add a new one to certificates_file, behind it until all hosts "
+        "trust both"
         for one in signers
         if one.certificate.not_valid_after_utc - ROTATED_BEFORE <= now
     ]

@@ -27,14 +27,16 @@ CONFIGURATION = """\
 # {clone}, with this inventory's password. If Pergola moves, correct its paths here.
 """
 IGNORED = f"""\
-# The vault's password and the key of the backups: keep copies of both where neither this machine's
-# nor the servers' loss reaches them.
+# The vault's password, the key of the backups, the authorities: keep copies where neither this
+# machine's nor the servers' loss reaches them.
 /{SECRETS}/
 """
 KEYS = f"""\
 ---
-# Where the first run puts the key of the backups: git ignores it, and Ansible reads no hosts there.
+# Where the first run puts the key of the backups, and what signs certificates where several hosts
+# need them: git ignores both, and Ansible reads no hosts there.
 backup_key_file: "{{{{ inventory_dir }}}}/{SECRETS}/backup.key"
+certificates_file: "{{{{ inventory_dir }}}}/{SECRETS}/authorities.pem"
 """
 VAULTED = """\
 ---

@@ -32,8 +32,12 @@ from pergola_control.settings.templates import mentioned
 # Where a setting that is missing goes, below the inventory.
 NEW_FILE = "group_vars/servers/settings.yml"
 FACTS = "ansible_facts"
-# How an application's settings begin, and those of what is done with it; others are a server's.
-OF_APPLICATION = ("app_", "release_", "visit_", "remove_", "restore_", "preflight_")
+# How an application's settings begin, and those of what is done with it; others are a server's. Its
+# own certificate is signed by the authorities of the server's inventory, which it names.
+OF_APPLICATION = (
+    *("app_", "release_", "visit_", "remove_", "restore_", "preflight_"),
+    "certificates_",
+)
 
 
 @dataclass(frozen=True)

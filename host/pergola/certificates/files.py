@@ -111,9 +111,9 @@ def check_authorities(order: Order) -> None:
                 f"this host's certificates are of the authorities of {owner(here)}, and those of "
                 f"this run are of {owner(text)}",
                 f"{path} has none of the authorities that this run knows of",
-                hint="name the file of the first ones in the second inventory of these servers: "
-                "certificates_file. To put others in their place everywhere, run with "
-                "-e certificates_replace=true, for all hosts at once",
+                hint="certificates_file must name the file that has the first ones: put it back on "
+                "this control node, or name that of the other inventory of these servers. If it is "
+                "lost, run with -e certificates_replace=true for all hosts at once",
             )
 
 

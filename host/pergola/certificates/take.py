@@ -1,5 +1,6 @@
 """Take the certificates that were signed for this host, all of them or none."""
 
+import re
 from dataclasses import dataclass
 
 from pergola.certificates import files
@@ -7,6 +8,8 @@ from pergola.certificates import order as place
 from pergola.certificates.look import why_not
 from pergola.certificates.order import Order
 from pergola.errors import PergolaError
+
+CLOCKS = "compare the clocks of this host and the control node, and run again"
 
 
 @dataclass(frozen=True)
@@ -47,5 +50,5 @@ def check_signed(order: Order) -> None:
             raise PergolaError(
                 f"the certificate {name} is not taken: {why}",
                 live="the files in /etc/pergola/certificates are as they were",
-                hint="compare the clocks of this host and the control node, and run again",
+                hint=CLOCKS if re.search("expired|yet valid", why) else "run again",
             )
