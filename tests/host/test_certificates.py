@@ -200,7 +200,8 @@ def test_another_environments_authorities_are_refused(node, home):
     other = Node("staging")
     for attempt in (other.ask, lambda: other.ask(only_look=True), other.take):
         with pytest.raises(
-            PergolaError, match=r"authorities of 'prod', .* are of 'staging'"
+            PergolaError,
+            match=r"authorities of 'prod' \(Pergola members \w{8}\), .* are of 'staging' \(",
         ) as told:
             attempt()
         assert "certificates_file" in told.value.hint

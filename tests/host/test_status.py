@@ -444,6 +444,8 @@ def certificate(left, life, kind="caddy"):
         (31 * 86400, 3650 * 86400, "backup", "ok"),
         (29 * 86400, 3650 * 86400, "backup", "warning"),
         (6 * 86400, 3650 * 86400, "backup", "critical"),
+        (31 * 86400, 730 * 86400, "host", "ok"),
+        (29 * 86400, 730 * 86400, "host", "warning"),
     ],
 )
 def test_a_certificate_is_told_when_its_renewal_is_overdue(host, left, life, kind, state):
@@ -452,7 +454,7 @@ def test_a_certificate_is_told_when_its_renewal_is_overdue(host, left, life, kin
 
 
 def test_a_certificate_of_ones_own_is_seen_while_a_site_shows_it(tmp_path, monkeypatch):
-    for name in ("CADDY", "OF_CADDY", "OF_BACKUP"):
+    for name in ("CADDY", "OF_CADDY", "OF_BACKUP", "OF_HOST"):
         monkeypatch.setattr(certificates, name, tmp_path)
     monkeypatch.setattr(certificates, "dates", lambda _: (1.0, 2.0))
     for app in ("notes", "shop"):
@@ -462,6 +464,19 @@ def test_a_certificate_of_ones_own_is_seen_while_a_site_shows_it(tmp_path, monke
     (tmp_path / "notes.caddy").write_text(f"tls {path} key.pem")
     (tmp_path / "shop.caddy").write_text("tls internal")
     assert certificates.seen() == [Certificate(str(path), "own", 1.0, 2.0)]
+
+
+def test_certificates_between_hosts_are_seen_and_their_keys_are_not(tmp_path, monkeypatch):
+    for name in ("CADDY", "OF_CADDY", "OF_BACKUP"):
+        monkeypatch.setattr(certificates, name, tmp_path / "none")
+    monkeypatch.setattr(certificates, "OF_HOST", tmp_path)
+    monkeypatch.setattr(certificates, "dates", lambda _: (1.0, 2.0))
+    for name in ("members.crt", "host.crt", "host.key"):
+        (tmp_path / name).write_text("")
+    assert [(one.name, one.kind) for one in certificates.seen()] == [
+        (str(tmp_path / "host.crt"), "host"),
+        (str(tmp_path / "members.crt"), "host"),
+    ]
 
 
 def test_a_certificate_that_is_gone_is_resolved(host):

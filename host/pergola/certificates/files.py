@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pergola.certificates import order as place
-from pergola.certificates.look import openssl, why_not
+from pergola.certificates.look import found, openssl, why_not
 from pergola.certificates.order import Order, Wanted, blocks, fingerprints
 from pergola.errors import PergolaError
 from pergola.system import write
@@ -75,14 +75,14 @@ def bundles(order: Order) -> list[File]:
 
 def own(order: Order) -> list[File]:
     """Keys and certificates that are there, with what is signed now."""
-    found = []
+    listed = []
     for one in order.certificates:
         if one.key.exists():
-            found.append(File(one.key, KEY_MODE, one.group))
+            listed.append(File(one.key, KEY_MODE, one.group))
         text = order.signed.get(one.name)
         if text is not None or one.certificate.exists():
-            found.append(File(one.certificate, PUBLIC_MODE, content=text))
-    return found
+            listed.append(File(one.certificate, PUBLIC_MODE, content=text))
+    return listed
 
 
 def folder_is_right() -> bool:
@@ -118,9 +118,11 @@ def check_authorities(order: Order) -> None:
 
 
 def owner(text: str) -> str:
-    """The environment that authorities were made for, as their subject says."""
+    """The environment that authorities were made for, and the first one's name: both from it."""
     first = next(blocks(text), "")
     options = ("x509", "-noout", "-subject", "-nameopt", "sep_multiline,lname,utf8")
-    lines = openssl(*options, stdin=first).splitlines() if first else []
-    named = [line.partition("=")[2] for line in lines if line.strip().startswith("organizationNa")]
-    return f"'{named[0].strip()}'" if named else "another environment"
+    said = openssl(*options, stdin=first) if first else ""
+    environment, name = (
+        found(rf"^\s*{part}\s*=\s*(.*)$", said) for part in ("organizationName", "commonName")
+    )
+    return f"'{environment}' ({name})" if environment else "another environment"

@@ -1,4 +1,4 @@
-"""Certificates that must be renewed: those that Caddy serves, and the backup's own."""
+"""Certificates that must be renewed: of sites, of the backup, of this host and its applications."""
 
 import re
 from collections.abc import Iterator
@@ -15,6 +15,13 @@ from pergola.system import run
 CADDY = Path("/etc/caddy")
 OF_CADDY = Path("/var/lib/caddy/.local/share/caddy/certificates")
 OF_BACKUP = Path("/etc/pergola/backup-tls")
+OF_HOST = Path("/etc/pergola/certificates")
+# What those that a run of Pergola renews are needed for.
+NEEDED = {
+    "backup": "run site.yml, which renews it, or the copy of the backups stops",
+    "host": "run site.yml, which renews it, and deploy.yml of an application for its own, or other "
+    "hosts refuse it",
+}
 # What to do about one that a site shows, by where it comes from.
 RENEWED = {
     "caddy": "Caddy should have renewed it: `journalctl -u caddy | grep -i renew` says why not",
@@ -41,10 +48,13 @@ def seen() -> list[Certificate]:
         for path in sorted(CADDY.glob("*/certificate.pem"))
         if str(path) in served
     ]
-    backup = [
-        Certificate(str(path), "backup", *dates(path)) for path in sorted(OF_BACKUP.glob("*.crt"))
+    folders = {"backup": OF_BACKUP, "host": OF_HOST}
+    by_hosts = [
+        Certificate(str(path), kind, *dates(path))
+        for kind, folder in folders.items()
+        for path in sorted(folder.glob("*.crt"))
     ]
-    return [*longest.values(), *own, *backup]
+    return [*longest.values(), *own, *by_hosts]
 
 
 def dates(path: Path) -> tuple[float, float]:
@@ -72,7 +82,7 @@ def certificates(look: Look) -> Iterator[Finding]:
             todo = RENEWED[one.kind]
         else:
             state = look.level_of_rest("backup_certificate_days", left / DAY)
-            todo = "run site.yml, which renews it, or the copy of the backups stops"
+            todo = NEEDED[one.kind]
         says = f"valid for {duration(left)} more" if left > 0 else f"expired {duration(-left)} ago"
         says += f" of its {duration(life)}"
         name = f"certificate {one.name}"

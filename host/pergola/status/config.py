@@ -41,7 +41,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "certificate_percent": (16, 8),
     # Of the answers since the last look. Some visitors always find a way to an error.
     "errors_percent": (5, 25),
-    # Days left of the backup's own certificates, which only a run of site.yml renews.
+    # Days left of those between hosts, the backup's own too, which only a run of Pergola renews.
     "backup_certificate_days": (30, 7),
 }
 

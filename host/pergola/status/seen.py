@@ -80,7 +80,7 @@ class Disk:
 
 @dataclass
 class Certificate:
-    """One of Caddy's (`caddy`) or of the backup's own (`backup`), and when it holds."""
+    """One of a site (`caddy`, `own`), the backup (`backup`), this host (`host`); when it holds."""
 
     name: str
     kind: str
