@@ -153,6 +153,8 @@ def test_a_certificate_is_for_what_its_trust_allows(text, given, purposes):
     found.verify_directly_issued_by(signer)
     identifier = value(found, x509.AuthorityKeyIdentifier).key_identifier
     assert identifier == value(signer, x509.SubjectKeyIdentifier).digest
+    own = x509.SubjectKeyIdentifier.from_public_key(found.public_key())
+    assert value(found, x509.SubjectKeyIdentifier) == own
     assert found.not_valid_after_utc - NOW == datetime.timedelta(days=730)
     assert datetime.timedelta(0) < NOW - found.not_valid_before_utc < datetime.timedelta(minutes=10)
 
