@@ -179,7 +179,7 @@ WRONG_HOSTS = (
         "a host in no group of Pergola's",
         what="nothing would run on it",
         where="web1 is in none of the groups",
-        following="app, db, backup",
+        following="app, db, edge, backup",
         hosts={"app:": "web:", "db:": "data:"},
     ),
     Mistake(

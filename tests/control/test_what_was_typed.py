@@ -247,7 +247,10 @@ def test_a_host_file_that_cannot_be_read_is_refused(inventory):
         ({"servers": ["a"], "apps": ["a"]}, ["did you mean app?"]),
         ({"servers": ["a"], "app": ["a"], "db_servers": ["a"]}, ["did you mean db?"]),
         ({"server": ["a"], "app": ["a"]}, ["did you mean servers?"]),
-        ({"servers": ["a", "b"], "app": ["a"]}, ["b is in none of the groups app, db, backup"]),
+        (
+            {"servers": ["a", "b"], "app": ["a"]},
+            ["b is in none of the groups app, db, edge, backup"],
+        ),
         ({"servers": ["v"], "backups": ["v"]}, ["did you mean backup?"]),
     ],
 )

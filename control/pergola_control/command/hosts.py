@@ -12,7 +12,7 @@ from pergola_control.here import ROOT
 
 NO_TAGS_OF_TASKS = {"all", "always", "never", "tagged", "untagged"}
 # The groups that playbooks are for: of all hosts, and of what runs on some.
-PARTS = ("app", "db", "backup")
+PARTS = ("app", "db", "edge", "backup")
 GROUPS = ("servers", *PARTS)
 
 
