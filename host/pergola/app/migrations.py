@@ -77,8 +77,11 @@ class Found:
     loaded: float
 
 
-def bring(order: Order, cluster: Cluster, only_look: bool = False) -> list[str]:
-    """Have its migrations let in as they should be; what was missing, in words."""
+def bring(order: Order, cluster: Cluster, only_look: bool = False, lines: bool = True) -> list[str]:
+    """Have its migrations let in as they should be; what was missing, in words.
+
+    `lines`: those of pg_hba.conf and pg_ident.conf are this one's to add.
+    """
     if not has_role(order):
         return []
     role = access.migration_role(order.app)
@@ -86,7 +89,7 @@ def bring(order: Order, cluster: Cluster, only_look: bool = False) -> list[str]:
     script = LOOK.format(role=role, owner=order.app, becomes=becomes)
     found = parsed(cluster.sql(script), Found, f"what PostgreSQL has of {role}")
     steps = [*role_steps(order, cluster, found), *password_steps(order, found)]
-    lets = [one for one in lines(order, found) if not access.has_line(*one)]
+    lets = [one for one in lines_of(order, found) if lines and not access.has_line(*one)]
     if not only_look:
         # A value is the application's to choose: it must end where its quotes do.
         apply(cluster, [step("set standard_conforming_strings = on", ""), *steps] if steps else [])
@@ -169,7 +172,7 @@ def password_steps(order: Order, found: Found) -> Iterator[Step]:
     yield step(sql, f"a password of {role}")
 
 
-def lines(order: Order, found: Found) -> list[tuple[str, str, str]]:
+def lines_of(order: Order, found: Found) -> list[tuple[str, str, str]]:
     """The lines that let the application's account in: each one's file, itself, and why."""
     role = access.migration_role(order.app)
     names = ",".join(quoted(one.name) for one in order.databases)

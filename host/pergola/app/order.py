@@ -24,7 +24,9 @@ class Order:
     stay from release to release. `writable`: others that it writes to. `takes_over`: somebody
     said yes to an application of another inventory. `tcp`: PostgreSQL lets it in by 127.0.0.1, too.
     `services`: what it has beside its database. `migrate_limits`: the settings of PostgreSQL that
-    bound its migrations, in seconds; 0: without a limit.
+    bound its migrations, in seconds; 0: without a limit. `here`: its releases run on this host;
+    otherwise the host has its databases, its `site`, or both. `clients`: the addresses of other
+    hosts that reach the databases. `reaches`: as address:port, what it must reach on other hosts.
     """
 
     app: str
@@ -46,6 +48,10 @@ class Order:
     takes_over: bool = False
     services: list[Service] = field(default_factory=list)
     migrate_limits: dict[str, int] = field(default_factory=dict)
+    here: bool = True
+    site: bool = True
+    clients: list[str] = field(default_factory=list)
+    reaches: list[str] = field(default_factory=list)
 
     @property
     def extensions(self) -> list[str]:
@@ -64,6 +70,8 @@ class Order:
             packages=extensions.endings(self.extensions),
             databases=self.databases,
             tcp=self.tcp or before.tcp,
+            here=self.here,
+            clients=sorted(self.clients),
             identity=self.identity,
             domains=self.domains,
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pergola import apt
 from pergola.app import migrations, tcp
 from pergola.app.order import Order
-from pergola.database import databases, extensions, needs, restart, shared, state
+from pergola.database import admission, databases, extensions, needs, restart, shared, state
 from pergola.database.databases import Database
 from pergola.database.needs import NEED, Need
 from pergola.database.restart import Restarted
@@ -97,8 +97,7 @@ def apply(order: Order, server: Noted, cluster: Cluster) -> tuple[list[str], Res
             raise
     note(order)
     made = databases.bring(cluster, own(order, server), False)
-    made += [*tcp.bring(order, cluster), *migrations.bring(order, cluster)]
-    return made, restarted
+    return [*made, *lets_in(order, server, cluster)], restarted
 
 
 def note(order: Order) -> None:
@@ -113,8 +112,18 @@ def makes(order: Order, server: Noted, cluster: Cluster) -> list[str]:
     if not cluster.is_in_service():
         return [f"database {one.name}" for one in order.databases]
     made = databases.bring(cluster, own(order, server), True)
-    made += tcp.bring(order, cluster, only_look=True)
-    return [*made, *migrations.bring(order, cluster, only_look=True)]
+    return [*made, *lets_in(order, server, cluster, only_look=True)]
+
+
+def lets_in(order: Order, server: Noted, cluster: Cluster, only_look: bool = False) -> list[str]:
+    """Have the application and its migrations let in; what was missing, in words."""
+    # On the network the files that say so are written as a whole.
+    lines = not server.address
+    return [
+        *tcp.bring(order, cluster, only_look, lines),
+        *migrations.bring(order, cluster, only_look, lines),
+        *admission.bring(cluster, server, with_need(order), only_look),
+    ]
 
 
 def alike(order: Order) -> str:

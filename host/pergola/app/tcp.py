@@ -18,15 +18,18 @@ def rule(order: Order) -> str:
     return f"host {names} {roles} {ADDRESS} scram-sha-256"
 
 
-def bring(order: Order, cluster: Cluster, only_look: bool = False) -> list[str]:
-    """Have the application let in so; what was missing, in words."""
+def bring(order: Order, cluster: Cluster, only_look: bool = False, lines: bool = True) -> list[str]:
+    """Have the application let in so; what was missing, in words.
+
+    `lines`: the line of pg_hba.conf is this one's to add.
+    """
     if not order.tcp:
         return []
     made = []
     file = cluster.sql("show hba_file")
     why = f"how {order.app} signs in by TCP"
     there = cluster.sql("select pg_read_file(current_setting('hba_file'))").splitlines()
-    if rule(order) + access.marked(why) not in there:
+    if lines and rule(order) + access.marked(why) not in there:
         made.append(f"{order.app} may sign in by {ADDRESS}")
         if not only_look:
             with access.files_locked():

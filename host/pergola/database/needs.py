@@ -30,6 +30,8 @@ class Need:
 
     `packages`: those of its extensions, without the beginning that has PostgreSQL's version.
     `identity` and `domains` say whose application of that name it is. `tcp`: by 127.0.0.1, too.
+    `here`: its releases run on this host. `clients`: the addresses of the hosts from which it comes
+    over the network.
     """
 
     connections: int = 0
@@ -39,6 +41,8 @@ class Need:
     identity: str = ""
     domains: list[str] = field(default_factory=list)
     tcp: bool = False
+    here: bool = True
+    clients: list[str] = field(default_factory=list)
 
 
 NEED = Form(Need)

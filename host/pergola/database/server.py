@@ -18,7 +18,8 @@ class Noted:
     applications need beside `other_connections`, and at least `least`, which is 0 where an earlier
     Pergola has noted it. `work_mb`: megabytes that
     all connections share for sorts and hashes. `own`: the names in postgresql_settings. `readers`:
-    who may read every application's databases.
+    who may read every application's databases. `address`: where applications of other hosts reach
+    it; empty: it is not on the network. `hba`: lines of pg_hba.conf for others than applications.
     """
 
     version: int
@@ -28,6 +29,8 @@ class Noted:
     work_mb: int = 0
     own: list[str] = field(default_factory=list)
     readers: list[str] = field(default_factory=list)
+    address: str = ""
+    hba: list[str] = field(default_factory=list)
 
 
 NOTED = Form(Noted)
