@@ -112,7 +112,7 @@ release() { # COLOUR
 
 environment() {
   cat >"$there/environment" <<END
-LINKBOARD_DATABASE_URL="postgresql+asyncpg:///linkboard?host=/run/postgresql"
+LINKBOARD_DATABASE_URL="postgresql+asyncpg:///linkboard"
 PERGOLA_RELEASE="$release"
 WEB_CONCURRENCY="2"
 ${page_size:+LINKBOARD_PAGE_SIZE="$page_size"}

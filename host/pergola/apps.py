@@ -111,9 +111,14 @@ class App:
         return MANIFEST.read(self.slot / "release.json") or Manifest()
 
     @property
+    def settings_file(self) -> Path:
+        """There from its first deploy to this host on."""
+        return self.home / "settings.json"
+
+    @property
     def settings(self) -> Settings:
         """How its releases are made here; what an earlier Pergola did not write is filled in."""
-        found = SETTINGS.read(self.home / "settings.json") or Settings()
+        found = SETTINGS.read(self.settings_file) or Settings()
         return self.completed(found)
 
     def completed(self, settings: Settings) -> Settings:

@@ -60,7 +60,7 @@ def database_here(databases: Sequence[Mapping[str, Any]], app: str, tcp: bool) -
     variables = {"PGHOST": LOOPBACK if tcp else SOCKETS, "PGDATABASE": name, "PGUSER": app}
     found = {"name": name, "user": app, "host": variables["PGHOST"], "port": PORT}
     if not tcp:
-        url = f"postgresql:///{quote(name, safe='')}?host={SOCKETS}"
+        url = f"postgresql:///{quote(name, safe='')}"
         return {**found, "password": "", "url": url, "variables": variables, "secrets": {}}
     return {
         **found,
@@ -70,6 +70,56 @@ def database_here(databases: Sequence[Mapping[str, Any]], app: str, tcp: bool) -
         # Nobody knows it here.
         "secrets": {"PGPASSWORD": STANDS_FOR},
     }
+
+
+def database_over(
+    databases: Sequence[Mapping[str, Any]], app: str, hosts: Sequence[str], certificates: str
+) -> dict[str, Any]:
+    """The same of the environment's database hosts, by their addresses.
+
+    `certificates`: the directory of the host's certificates. The application has one of its own,
+    and no password; which of several hosts takes writes libpq finds out.
+    """
+    names = [str(one["name"]) for one in databases]
+    name = app if app in names else names[0]
+    variables = {
+        "PGHOST": ",".join(hosts),
+        "PGDATABASE": name,
+        "PGUSER": app,
+        "PGTARGETSESSIONATTRS": "read-write",
+        "PGSSLMODE": VERIFIED,
+        "PGSSLROOTCERT": f"{certificates}/members.crt",
+        "PGSSLCERT": f"{certificates}/{app}.crt",
+        "PGSSLKEY": f"{certificates}/{app}.key",
+    }
+    return {
+        "name": name,
+        "user": app,
+        "host": variables["PGHOST"],
+        "port": PORT,
+        "password": "",
+        "url": f"postgresql:///{quote(name, safe='')}",
+        "variables": variables,
+        "secrets": {},
+    }
+
+
+# By libpq's variable the parameter of its descriptions.
+DESCRIBED = {
+    "PGDATABASE": "dbname",
+    "PGHOST": "host",
+    "PGTARGETSESSIONATTRS": "target_session_attrs",
+    "PGSSLMODE": "sslmode",
+    "PGSSLROOTCERT": "sslrootcert",
+    "PGSSLCERT": "sslcert",
+    "PGSSLKEY": "sslkey",
+}
+
+
+def database_described(variables: Mapping[str, str]) -> str:
+    """A database as libpq describes one, without its user; no value of these has a space."""
+    pairs = [(DESCRIBED[name], value) for name, value in variables.items() if name in DESCRIBED]
+    return " ".join(f"{name}={value}" for name, value in [*pairs, ("connect_timeout", "5")])
 
 
 class Parts(NamedTuple):
@@ -178,8 +228,10 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         return {
+            "database_described": database_described,
             "database_elsewhere": database_elsewhere,
             "database_here": database_here,
+            "database_over": database_over,
             "database_url_wrong": database_url_wrong,
             "names_with": names_with,
             "with_scheme": with_scheme,

@@ -80,7 +80,7 @@ class Host:
         self.databases |= {} if only_look else {one.name: one.owner for one in wanted}
         return made
 
-    def bring_role(self, wanted, _, only_look=False):
+    def bring_role(self, wanted, _, only_look=False, lines=True):
         """The migrations' role, if it is missing."""
         if only_look or self.has_role:
             return [] if self.has_role else [f"role {wanted.app}_migration"]

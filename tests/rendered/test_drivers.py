@@ -3,9 +3,11 @@
 The cluster signs in as on a server: by peer over its socket, and by the role's password over TCP.
 """
 
+import datetime
 import getpass
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -21,10 +23,15 @@ sys.path += [str(PROJECT / "control"), str(PROJECT / "host")]
 from pergola import access
 from pergola.app import tcp
 from pergola.app.order import Order
+from pergola.database import admission
 from pergola.database.databases import Database
+from pergola.database.needs import Need
+from pergola.database.server import Noted
 from pergola.release.database import ROOM
 from pergola.release.migrations import UNFINISHED, as_user
 from pergola_control import uv
+from pergola_control.certificates import authorities
+from pergola_control.certificates.signing import Wanted, sign
 
 REQUIREMENTS = Path(__file__).with_name("drivers") / "requirements.txt"
 PAGE = (PROJECT / "docs/your-application.md").read_text()
@@ -147,6 +154,65 @@ class Cluster(Throwaway):
         subprocess.run([*before, "openssl", *options], check=True, capture_output=True)
 
 
+class OnTheNetwork(Throwaway):
+    """One that lets the application in over the network, by its certificate alone.
+
+    At the usual port, which some drivers say themselves, and at an address that is nobody's.
+    """
+
+    address = "127.0.0.9"
+
+    def __init__(self, home):
+        super().__init__(home)
+        self.port = 5432
+
+    def begin(self):
+        self.make()
+        self.home.chmod(0o755)
+        needs = {
+            "notes": Need(databases=[Database("notes", "notes")], here=False, clients=["127.0.0.1"])
+        }
+        files = admission.wanted(Noted(self.version, address=self.address), needs)
+        own = f"local all all peer map=tests\n{files.hba}"
+        (self.data / "pg_hba.conf").write_text(own)
+        itself = f"tests {getpass.getuser()} root\n"
+        (self.data / "pg_ident.conf").write_text(itself + files.ident)
+        self.certificates()
+        self.start(
+            f"-c listen_addresses={self.address} -c ssl=on -c ssl_ca_file={self.home}/clients.crt "
+            f"-c ssl_cert_file={self.home}/host.crt -c ssl_key_file={self.home}/host.key"
+        )
+        self.sql("create role notes login; create role notes_migration login")
+        self.sql("create database notes owner notes")
+        self.sql("grant notes to notes_migration; alter role notes_migration set role = notes")
+
+    def certificates(self):
+        """Those of the host and of the application, as a run of site.yml has them signed."""
+        now = datetime.datetime.now(datetime.UTC)
+        signers = authorities.read(authorities.made("tests", now), "the tests' own")
+        for trust, bundle in signers.bundles().items():
+            (self.home / f"{trust}.crt").write_text(bundle)
+        for wanted in (
+            Wanted("host", "members", "db1", (self.address,), "root"),
+            Wanted("notes", "clients", "notes", (), "root"),
+        ):
+            key, request = (self.home / f"{wanted.name}.{end}" for end in ("key", "csr"))
+            command = ["openssl", "req", "-new", "-newkey", "ec", "-nodes", "-subj", "/CN=any"]
+            command += ["-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", key, "-out", request]
+            subprocess.run(command, check=True, capture_output=True)
+            signed = sign(signers, wanted, request.read_text(), now)
+            (self.home / f"{wanted.name}.crt").write_text(signed)
+            key.chmod(0o600)
+        shutil.chown(self.home / "host.key", self.account)
+
+
+@pytest.fixture(scope="module")
+def networked():
+    with throwaway(OnTheNetwork) as made:
+        made.begin()
+        yield made
+
+
 @pytest.fixture(scope="module")
 def cluster():
     with throwaway(Cluster) as made:
@@ -205,6 +271,50 @@ def test_the_driver_connects_as_the_page_says(cluster, python, name, by_tcp):
     program = f"ASK = {ASK!r}\n" + PROGRAMS[name].format(code)
     done = ran(python, program, environment)
     assert (done.returncode, done.stdout.strip()) == (0, "notes@notes"), done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_same_line_connects_to_a_database_host(networked, python, name):
+    """What the page says to write stays as it is when the database moves to a host of its own."""
+    written, code = ROWS[name]
+    environment = over_the_network(networked, written_for(written))
+    program = f"ASK = {ASK!r}\n" + PROGRAMS[name].format(code)
+    done = ran(python, program, environment)
+    assert (done.returncode, done.stdout.strip()) == (0, "notes@notes"), done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("lacks", ["PGSSLCERT", "PGSSLROOTCERT"])
+def test_over_the_network_each_knows_the_other_or_nothing_is_said(networked, python, lacks):
+    environment = over_the_network(networked, {}) | {lacks: "/nonexistent"}
+    program = f"ASK = {ASK!r}\n" + SYNC.format("psycopg.connect()")
+    done = ran(python, program, environment)
+    assert done.returncode == 1
+    assert "does not exist" in done.stderr or "valid client certificate" in done.stderr
+
+
+def test_an_applications_certificate_lets_in_nobody_else(networked, python):
+    environment = over_the_network(networked, {}) | {"PGUSER": "root", "PGDATABASE": "postgres"}
+    program = f"ASK = {ASK!r}\n" + SYNC.format("psycopg.connect()")
+    done = ran(python, program, environment)
+    assert "no pg_hba.conf entry" in done.stderr
+
+
+def over_the_network(networked, written):
+    """What a release on another host gets of what the page says to write."""
+    host = Host(SYSTEMS["trixie"], app_environment=written)
+    host.variables |= {
+        "__release_pythons": "3.13",
+        "group_names": ["app", "servers"],
+        "groups": {"app": ["web1"], "db": ["db1"], "servers": ["web1", "db1"]},
+        "cluster_address": "127.0.0.2",
+        "hostvars": {
+            "web1": {"inventory_hostname": "web1", "cluster_address": "127.0.0.2"},
+            "db1": {"inventory_hostname": "db1", "cluster_address": networked.address},
+        },
+    }
+    environment, secrets = made(host)
+    files, here = "/etc/pergola/certificates", str(networked.home)
+    return {name: text.replace(files, here) for name, text in (environment | secrets).items()}
 
 
 def ran(python, program, environment):

@@ -71,7 +71,7 @@ def test_separate_variables_and_a_url_come_from_app_database(host):
         "DB_PORT": "5432",
         "DB_NAME": "notes",
         "DB_USER": "notes",
-        "DB_URL": "postgresql:///notes?host=/run/postgresql",
+        "DB_URL": "postgresql:///notes",
     }
 
 
@@ -340,7 +340,7 @@ def test_the_chosen_python_is_part_of_what_makes_a_release(host):
     one.variables["__release_pythons"] = trust_as_template(role["__release_pythons"])
     own = {"__release_brought": {"python": "3.13"}}
     other = {**own, "release_python": {"version": "3.12.4"}}
-    one.variables |= {"ansible_play_hosts_all": ["a", "b"]}
+    one.variables |= {"ansible_play_hosts_all": ["a", "b"], "groups": {"app": ["a", "b"]}}
     one.variables["hostvars"] = {"a": own, "b": own}
     assert one("__release_pythons") == "3.13"
     one.variables["hostvars"] = {"a": own, "b": other}

@@ -24,7 +24,17 @@ from pergola.web.site import Site  # noqa: E402
 from pergola_control.settings.checks import checks_of, said  # noqa: E402
 
 init_plugin_loader()
-PROVISION = ["preflight", "base", "postgresql", "backup", "uv", "caddy", "app", "monitoring"]
+PROVISION = [
+    "preflight",
+    "base",
+    "cluster",
+    "postgresql",
+    "backup",
+    "uv",
+    "caddy",
+    "app",
+    "monitoring",
+]
 PROVISION += ["release", "upgrade"]
 
 COMMON = {
@@ -94,7 +104,9 @@ class Host:
             "ansible_facts": facts,
             "group_names": ["app", "db", "servers"],
             "inventory_hostname": "web1",
-            "hostvars": {"web1": settings},
+            # It is the only host.
+            "groups": trust_as_template("{{ dict(group_names | product([['web1']])) }}"),
+            "hostvars": {"web1": {"inventory_hostname": "web1", **settings}},
             "inventory_dir": "inventory/prod",
             "inventory_file": "inventory/prod/hosts.yml",
             "ansible_managed": "Ansible managed",
@@ -112,7 +124,7 @@ class Host:
 
     def template(self, text, role="base"):
         loader = DataLoader()
-        loader.set_basedir(str(PROJECT / "roles" / role))
+        loader.set_basedir(str(PROJECT / "roles" / role / "templates"))
         paths = [str(PROJECT / "roles" / role)]
         variables = self.variables | {"ansible_search_path": paths}
         templar = Templar(loader, variables)
@@ -430,6 +442,9 @@ def test_the_monitoring_looks_at_a_site_as_its_deploys_say():
         "addresses": ["web1"],
         "files": ["/var/lib/notes", "/srv/notes/shared", "/var/lib/more"],
         "services": [],
+        "edge": False,
+        "upstreams": {},
+        "behind": "",
     }
     assert watched["urls"] == ["https://a"]
     assert host("__monitoring_config")["urls"] == []

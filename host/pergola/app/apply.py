@@ -54,31 +54,46 @@ class Applied:
 def apply(order: Order, kept: Path | None = None) -> Applied:
     """Have all of it in force. `kept`: where the files are that this run has replaced."""
     home = apps.HOMES / order.app
-    made = accounts(order.app)
+    made = accounts(order.app) if order.here else []
     with alone():
-        restarted = None
         try:
-            made += directories.make(order.app, order.writable)
-            made += directories.show(home, order.shared)
-            if order.has_database:
-                server = servers.noted()
-                more, restarted = postgresql.apply(order, server, postgresql.of_server(server))
-                made += more
-            made += services.apply(order.app, order.services)
-            postgresql.note(order)
+            more, restarted = what_it_needs(order, home)
         except PergolaError:
             # Nobody's next reload must put a site into force that this run did not get to.
             if kept is not None:
                 load.take_back(kept, load.FOLDER)
             raise
-        apps.App(home).have_nothing_live()
-        site.forget_others(order.app, bool(order.domains), order.path_file)
-        web = load.load(kept, for_site=True)
+        made += more
+        if order.here:
+            apps.App(home).have_nothing_live()
+        web = ""
+        if order.site:
+            site.forget_others(order.app, bool(order.domains), order.path_file)
+            web = load.load(kept, for_site=True)
     changed = bool(made or restarted or web)
+    if not order.here:
+        return Applied(changed, made, restarted, web)
     places, left = in_no_backup(order.app, order.files), directories.left(home, order.shared)
     left_by_services = services.left(order.app, order.services)
     files = counted(map(Path, places))
     return Applied(changed, made, restarted, web, files, places, left, left_by_services)
+
+
+def what_it_needs(order: Order, home: Path) -> tuple[list[str], Restarted | None]:
+    """Have its directories, its databases and its services, as far as they belong here."""
+    made: list[str] = []
+    restarted = None
+    if order.here:
+        made += directories.make(order.app, order.writable)
+        made += directories.show(home, order.shared)
+    if order.has_database:
+        server = servers.noted()
+        more, restarted = postgresql.apply(order, server, postgresql.of_server(server))
+        made += more
+    if order.here:
+        made += services.apply(order.app, order.services)
+    postgresql.note(order)
+    return made, restarted
 
 
 @contextlib.contextmanager

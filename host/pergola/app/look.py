@@ -1,13 +1,14 @@
 """What the server has for an application, and cannot do for it, before the first change."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pergola import apps, apt
 from pergola.app import directories, postgresql, services
 from pergola.app import packages as needed
 from pergola.app.order import Order
+from pergola.app.reach import unreachable
 from pergola.database import server as servers
 from pergola.database import shared
 from pergola.database.server import Noted
@@ -42,38 +43,44 @@ class Look:
 
 def look(order: Order) -> Look:
     found = site.look(order.app, order.domains[0] if order.domains else "")
-    system = needed.look(order.system)
-    packages = [*apt.missing(order.packages), *system.install]
-    in_the_way = directories.wrong(apps.HOMES / order.app, order.shared)
-    not_served = services.wrong(order.app, order.services)
-    wrong = [*alike_names(order), *in_the_way, *system.wrong, *not_served]
-    makes = [f"directory {path}" for path in directories.missing(order.writable)]
-    makes += services.makes(order.app, order.services)
-    provisioned = bool(found.version) and PROVISIONED.exists()
+    own = look_at_own(order)
+    provisioned = not order.site or (bool(found.version) and PROVISIONED.exists())
+    wrong = [*alike_names(order), *own.wrong, *unreachable(order.reaches)]
     if not order.has_database:
-        return Look(
-            found,
-            provisioned,
-            wrong=wrong,
-            install=packages,
-            makes=makes,
-            packages=system.notes,
-        )
+        return replace(own, site=found, provisioned=provisioned, wrong=wrong)
     server = servers.NOTED.read(servers.FILE)
     if server is None or not server.least:
-        return Look(found, provisioned=False, wrong=wrong, install=packages, packages=system.notes)
+        return replace(own, site=found, provisioned=False, wrong=wrong, makes=[])
     try:
         cluster = postgresql.of_server(server)
     except PergolaError as error:
-        return Look(found, provisioned, wrong=[*wrong, f"{error.reason}. {error.hint}"])
+        told = f"{error.reason}. {error.hint}"
+        return Look(found, provisioned, wrong=[*wrong, told])
     wrong += postgresql.wrong(order, server, cluster)
     return Look(
         site=found,
         provisioned=provisioned,
         wrong=wrong,
-        install=[*packages, *postgresql.packages(order, server)],
+        install=[*own.install, *postgresql.packages(order, server)],
         restart={} if wrong else restarts(order, server, cluster),
-        makes=[] if wrong else [*postgresql.makes(order, server, cluster), *makes],
+        makes=[] if wrong else [*postgresql.makes(order, server, cluster), *own.makes],
+        packages=own.packages,
+    )
+
+
+def look_at_own(order: Order) -> Look:
+    """What is the application's own here: packages, directories, services."""
+    if not order.here:
+        return Look(Site(), provisioned=False)
+    system = needed.look(order.system)
+    in_the_way = directories.wrong(apps.HOMES / order.app, order.shared)
+    makes = [f"directory {path}" for path in directories.missing(order.writable)]
+    return Look(
+        Site(),
+        provisioned=False,
+        wrong=[*in_the_way, *system.wrong, *services.wrong(order.app, order.services)],
+        install=[*apt.missing(order.packages), *system.install],
+        makes=[*makes, *services.makes(order.app, order.services)],
         packages=system.notes,
     )
 

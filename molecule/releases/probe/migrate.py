@@ -14,7 +14,7 @@ async def main() -> None:
     database = os.environ.get("PROBE_DATABASE")
     if not database:
         return
-    connection = await asyncpg.connect(host="/run/postgresql", database=database)
+    connection = await asyncpg.connect(database=database)
     async with connection.transaction():
         await connection.execute("create table if not exists probe_schema (version int not null)")
         await connection.execute(ROWS)

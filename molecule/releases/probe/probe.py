@@ -19,9 +19,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold a small pool while the application runs."""
     app.state.pool = None
     if DATABASE:
-        app.state.pool = await asyncpg.create_pool(
-            host="/run/postgresql", database=DATABASE, min_size=1, max_size=5
-        )
+        app.state.pool = await asyncpg.create_pool(database=DATABASE, min_size=1, max_size=5)
     yield
     if app.state.pool:
         await app.state.pool.close()

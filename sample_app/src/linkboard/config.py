@@ -14,7 +14,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LINKBOARD_", extra="ignore")
 
     # Peer authentication on PostgreSQL's socket: the operating system's user is the password.
-    database_url: str = "postgresql+asyncpg:///linkboard?host=/run/postgresql"
+    database_url: str = "postgresql+asyncpg:///linkboard"
     pool_size: int = Field(5, ge=1)  # connections of one worker process, at most
     migration_lock_timeout: float = Field(5, gt=0)  # seconds that a migration waits for a table
     secure_cookies: bool = True  # only plain-HTTP development turns this off
