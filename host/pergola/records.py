@@ -130,7 +130,7 @@ class Settings:
     `host`: the name by which people know it. `user`, `build_user`: accounts. `database`: libpq's
     description of it; empty: it has none; None: an earlier Pergola's settings, which did not say.
     `database_elsewhere`: it is on another server, of which only a release's environment tells.
-    `connections`: what the application may open at once, on all its hosts.
+    `connections`: what the application may open at once, on all its `hosts`.
     `migrate_limits`: settings of PostgreSQL's for migrations, in seconds. `build_sandbox`: lines of
     the unit that builds.
     """
@@ -152,6 +152,7 @@ class Settings:
     database: str | None = None
     database_elsewhere: bool = False
     connections: int = 0
+    hosts: int = 1
     schema_query: str = ""
     backup_command: str = ""
     after_units: list[str] = field(default_factory=list)

@@ -93,3 +93,13 @@ def test_every_hook_of_every_phase_is_run_once_whatever_the_hosts():
 def test_a_hook_of_the_bake_comes_before_the_first_bake():
     found = [step for step in steps(DEPLOY, "ab", "before_bake.yml") if len(step) > 2]
     assert found == [("bake", "a", "before_bake.yml")]
+
+
+def test_a_point_of_another_host_comes_right_before_what_changes_the_database():
+    found = plugin.release_steps(AFTER, ["a"], (), points=True)
+    told = [(" ".join(step["phases"]), step["point"]) for step in found]
+    assert told == [
+        ("prepare", False),
+        ("migrate gate switch bake drain", True),
+        ("migrate_after", True),
+    ]

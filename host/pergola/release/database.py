@@ -16,11 +16,12 @@ OPTIONS = ("-XqAt", "-v", "ON_ERROR_STOP=1")
 RESET = """do $$ begin execute format('alter role current_user in database %I reset {name}',
   current_database()); end $$;
 """
-# Connections of the application's role beyond one slot's half of what it may have. Those that have
-# been idle, or in one statement, for the longest time go first.
-END_SURPLUS = """with app as (select rolname, rolconnlimit / 2 as half from pg_roles
+# Connections of the application's role from this host beyond one slot's half of what it may have of
+# them. Those that have been idle, or in one statement, for the longest time go first.
+END_SURPLUS = """with app as (select rolname, rolconnlimit / 2 / {hosts} as half from pg_roles
     where rolname = '{role}' and rolconnlimit > 1),
   surplus as (select pid from pg_stat_activity join app on usename = rolname
+      and client_addr is not distinct from inet_client_addr()
     order by state_change desc nulls last offset coalesce((select half from app), 0))
   select count(pg_terminate_backend(pid)) from surplus"""
 
@@ -124,7 +125,8 @@ class Database:
         if not self.conninfo:
             return 0
         owner = self.settings.user
-        options = ("-U", access.migration_role(owner), "-c", END_SURPLUS.format(role=owner))
+        surplus = END_SURPLUS.format(role=owner, hosts=self.settings.hosts)
+        options = ("-U", access.migration_role(owner), "-c", surplus)
         try:
             done = psql(owner, self.conninfo, *options)
         except TookTooLongError:

@@ -12,9 +12,11 @@ WHEN = ("before", "after")
 
 
 def release_steps(
-    phases: Sequence[str], hosts: Sequence[str], hooks: Collection[str] = ()
+    phases: Sequence[str], hosts: Sequence[str], hooks: Collection[str] = (), points: bool = False
 ) -> list[dict[str, Any]]:
     """The steps of a deploy: each has phases, hosts, and the hooks before and after ("" for none).
+
+    `points`: another host makes one before what changes the database; `point` of a step says so.
 
     All hosts end a step before any begins the next. What the same hosts do one after the other
     is one step, hence one round trip, unless a hook comes between.
@@ -27,11 +29,12 @@ def release_steps(
             last = there[-1] == hosts[-1] or phase in FIRST_ONLY
             before = before if before in hooks and there[0] == hosts[0] else ""
             after = after if after in hooks and last else ""
-            steps.append({"phases": [phase], "hosts": there, "before": before, "after": after})
+            step = {"phases": [phase], "hosts": there, "before": before, "after": after}
+            steps.append({**step, "point": points and phase in FIRST_ONLY})
     merged: list[dict[str, Any]] = []
     for step in steps:
         same = merged and merged[-1]["hosts"] == step["hosts"]
-        if same and not merged[-1]["after"] and not step["before"]:
+        if same and not merged[-1]["after"] and not step["before"] and not step["point"]:
             merged[-1]["phases"] += step["phases"]
             merged[-1]["after"] = step["after"]
         else:
