@@ -39,6 +39,13 @@ def recover_copies(options: Options) -> None:
     print(recover(settings.of_server(options.stanza), before))
 
 
+def fenced(options: Options) -> None:
+    # Few calls need it.
+    from pergola.backup import outside
+
+    print(answer(outside.close() if options.verb == "close" else outside.reopen()))
+
+
 def say_moment(options: Options) -> None:
     """In the form that the same command takes again, whenever it does."""
     print(iso(moment_of(options.to, time.time())))
@@ -53,6 +60,8 @@ VERBS: dict[str, Callable[[Options], object]] = {
     "prepare": lambda options: say_changed(peers.prepare(options.names)),
     "keep": keep,
     "moment": say_moment,
+    "close": fenced,
+    "open": fenced,
     "files-copy": copy_files,
     "protect": lambda _: protect(settings.of_others()),
     "recover": recover_copies,

@@ -10,10 +10,10 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from pergola import apps, lock
 from pergola.apps import PAGES, App
-from pergola.backup.intent import Intent
 from pergola.documents import NewerError
 from pergola.errors import PergolaError
 from pergola.lock import AT_ONCE, SERVER, Patience
@@ -21,6 +21,15 @@ from pergola.system import is_active, journal, systemctl
 
 UNITS = Path("/etc/systemd/system")
 LINES_OF_JOURNAL = 15
+
+
+class Notes(Protocol):
+    """Where it is noted what must be undone: pages that are ours, units that were stopped."""
+
+    pages: list[str]
+    units: dict[str, list[str]]
+
+    def save(self) -> None: ...
 
 
 @dataclass
@@ -124,26 +133,26 @@ class Fence:
         with lock.locked(places, "a restore of the databases", patience, "restore"):
             yield
 
-    def close(self, intent: Intent) -> None:
+    def close(self, notes: Notes) -> None:
         """Show the pages, then stop what could write; which of it is ours is noted before."""
         for one in self.closed:
             one.page_is_ours |= not one.has_page()
-        intent.pages = [one.name for one in self.closed if one.page_is_ours]
-        intent.save()
+        notes.pages = [one.name for one in self.closed if one.page_is_ours]
+        notes.save()
         for one in self.closed:
             one.hide()
         for one in self.closed:
             one.plan_stop()
-        intent.units = {one.name: one.stopped for one in self.closed if one.stopped}
-        intent.save()
+        notes.units = {one.name: one.stopped for one in self.closed if one.stopped}
+        notes.save()
         for one in self.closed:
             one.stop()
 
-    def take_over(self, intent: Intent) -> None:
+    def take_over(self, notes: Notes) -> None:
         """Have as ours what a restore that was cut off has closed."""
         for one in self.closed:
-            one.page_is_ours = one.name in intent.pages
-            one.note_stopped(intent.units.get(one.name, []))
+            one.page_is_ours = one.name in notes.pages
+            one.note_stopped(notes.units.get(one.name, []))
 
     def open(self) -> None:
         """Start all of them, and take the pages away from those that are ready.

@@ -83,6 +83,8 @@ def add_verbs_for_role(verbs: Verbs) -> None:
         "forget": "make no more backups of these servers",
     }.items():
         verbs.add_parser(verb, help=text).add_argument("names", nargs="*")
+    verbs.add_parser("close", help="close the applications whose database another host restores")
+    verbs.add_parser("open", help="open them again")
     after = verbs.add_parser("follow", help="(pergola-upgrade) go on with another major version")
     after.add_argument("version", type=int)
 
