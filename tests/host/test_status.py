@@ -697,7 +697,7 @@ def test_apprise_comes_to_servers_whose_addresses_need_it(role, variable, told, 
     wiring = yaml.safe_load((PROJECT / "group_vars/all/wiring.yml").read_text())
     needs = trust_as_template(wiring["app_needs_apprise"])
     values = {"__monitoring_wanted": [], "app_needs_apprise": needs, told: urls}
-    values |= {"app_build_packages": [], "app_database_url": ""}
+    values |= {"app_build_packages": [], "app_database_url": "", "app_has_database": False}
     assert Templar(DataLoader(), values).template(text) == packages
 
 

@@ -32,6 +32,9 @@ def with_site(app: Application, site: Site) -> Application:
         domain=site.domain,
         certificates=site.certificates,
         addresses=site.addresses,
+        edge=site.edge,
+        upstreams=site.upstreams,
+        behind=site.behind,
         services=[service_unit(site.app, name) for name in site.services],
         log=str(apps.LOGS / f"{paths.log_owner(site.app)}.log") if site.path else site.log,
     )

@@ -74,6 +74,16 @@ def over_https(domain: str, url: str) -> Answer:
     return Answer(tls=Tls(here, why=why))
 
 
+def as_edge(place: str, domain: str, url: str) -> Answer:
+    """GET of a site at the address and port that its edge asks."""
+    host, _, port = place.rpartition(":")
+    try:
+        plain = socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT)
+    except OSError as error:
+        return Answer(error=f"{place}: {reason(error)}")
+    return got(plain, url, {"Host": domain})
+
+
 def contexts() -> Iterator[tuple[str, ssl.SSLContext]]:
     """Whom to trust, one after the other: who browsers trust, Caddy's own authority, anybody."""
     yield "public", ssl.create_default_context()

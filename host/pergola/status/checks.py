@@ -15,6 +15,7 @@ from pergola.status import (
     host,
     jobs,
     journal,
+    reached,
     reserve,
     services,
     site,
@@ -36,7 +37,8 @@ def errors(look: Look) -> Iterator[Finding]:
 
 # In the order in which people read them.
 CHECKS: tuple[Callable[[Look], Iterator[Finding]], ...] = (
-    *site.CHECKS, *firewall.CHECKS, *units.CHECKS, *services.CHECKS, *database.CHECKS,
+    *site.CHECKS, *firewall.CHECKS, *units.CHECKS, *services.CHECKS, *reached.CHECKS,
+    *database.CHECKS,
     *jobs.CHECKS, *backups.CHECKS, *wal.CHECKS, *disks.CHECKS, *reserve.CHECKS,
     *certificates.CHECKS, *host.CHECKS, *drift.CHECKS, *journal.CHECKS, errors,
 )  # fmt: skip

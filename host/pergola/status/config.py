@@ -59,6 +59,8 @@ class Site:
     """An application, and its site if it has one (`web`), or a `path` of another's.
 
     `files`: where it keeps files that are in no backup. `services`: by name, such as valkey.
+    `edge`: its releases run on other hosts, which the site here leads to: `upstreams`, as
+    address:port by the hosts' names. `behind`: the address and port of this host that an edge asks.
     """
 
     app: str = ""
@@ -70,6 +72,9 @@ class Site:
     log: str = ""
     files: list[str] = field(default_factory=list)
     services: list[str] = field(default_factory=list)
+    edge: bool = False
+    upstreams: dict[str, str] = field(default_factory=dict)
+    behind: str = ""
 
 
 @dataclass

@@ -23,6 +23,7 @@ from pergola.status import (
     journal,
     largest,
     places,
+    reached,
     server,
     services,
     trees,
@@ -94,6 +95,7 @@ def of_applications(seen: Seen, known: Memory, settings: Config) -> None:
     unit = seen.postgresql.unit if seen.postgresql else None
     seen.vital = part(seen, "vital", lambda: units.shown(units.wanted(here, unit)))
     seen.services = part(seen, "services", lambda: services.seen(settings.sites))
+    seen.reached = part(seen, "reached", lambda: reached.seen(settings.sites))
     seen.unit_files = part(seen, "unit_files", lambda: places.unit_files(seen.vital or ()))
     seen.places = part(seen, "places", lambda: places.places(here, data_directory()))
     seen.trees = part(seen, "trees", lambda: trees.trees(here, known.trees, seen.boottime))

@@ -146,7 +146,7 @@ class Application:
     `release`: None where none was ever live; `accepted`: the statuses at the path `health` with
     which it is well, such as 204 or 2xx; `killed`: what the last deploy had to kill; `unmigrated`:
     what failed once the release served; `at_work`: why units stop and start just now; `migrates`: a
-    deploy is changing the database.
+    deploy is changing the database; `edge`, `behind`: see config.Site.
     """
 
     app: str
@@ -169,6 +169,9 @@ class Application:
     paused: bool = False
     at_work: str = ""
     migrates: bool = False
+    edge: bool = False
+    upstreams: dict[str, str] = field(default_factory=dict)
+    behind: str = ""
 
 
 @dataclass
@@ -181,6 +184,15 @@ class Store:
     most_bytes: int = 0
     eviction: str = ""
     evicted: int = 0
+    error: str = ""
+
+
+@dataclass
+class Reached:
+    """An application's database on another host: what an answer takes, or why there is none."""
+
+    app: str
+    seconds: float
     error: str = ""
 
 
@@ -263,6 +275,7 @@ class Seen:
     trees: dict[str, Tree] | None = None
     reserve: Reserve | None = None
     services: list[Store] | None = None
+    reached: list[Reached] | None = None
 
     @property
     def server(self) -> Server | None:

@@ -12,6 +12,7 @@ from pergola.status.seen import Answer, Application, Tls
 from pergola.status.visit import BROKEN, UNAVAILABLE
 
 ELSEWHERE = 421
+SERVES = 200
 # Fewer failed answers than this say nothing, whatever their share.
 FEWEST_ERRORS = 5
 # Names that no public authority gives certificates for: RFC 2606, 6761, 6762, 8375, and ICANN's.
@@ -22,7 +23,7 @@ def sites(look: Look) -> Iterator[Finding]:
     """The front page by the site's name, over HTTPS, through Caddy."""
     for app, answer in of_each(look, "site"):
         name = f"site {app.domain}{app.path}"
-        if app.release is None:
+        if app.release is None and not app.edge:
             yield Finding(name, SKIPPED, f"no release of {app.app} yet")
         elif app.paused:
             yield Finding(name, UNKNOWN, app.at_work)
@@ -33,6 +34,8 @@ def sites(look: Look) -> Iterator[Finding]:
 def of_visitor(app: Application, answer: Answer) -> tuple[str, str]:
     """What somebody gets who opens the site."""
     url, status = f"https://{app.domain}{app.path or '/'}", answer.status
+    if app.behind:
+        url += f" by {app.behind}"
     text = f" ({answer.text})" if answer.text else ""
     if status is None:
         return CRITICAL, f"DOWN: GET {url}: {answer.error or 'no answer'}; {see(app)}"
@@ -50,11 +53,33 @@ def of_visitor(app: Application, answer: Answer) -> tuple[str, str]:
 
 def see(app: Application) -> str:
     """Where to look for why a site does not answer."""
+    if app.edge:
+        return "see `systemctl status caddy`, and status.yml for the hosts of the group app"
     unit = f"{app.app}@{app.colour}"
     return (
         f"see `systemctl status caddy {unit}.socket {unit}.service` and "
         f"`journalctl -u {unit} -n 50`; playbooks/rollback.yml brings the release before back"
     )
+
+
+def upstreams(look: Look) -> Iterator[Finding]:
+    """Which of the hosts behind an edge take requests."""
+    told = look.seen.asked or {}
+    for app in with_sites(look):
+        asked = {name: told.get(f"upstream {app.app} {name}", Answer()) for name in app.upstreams}
+        serving = [name for name, answer in asked.items() if answer.status == SERVES]
+        for name, answer in asked.items():
+            what = f"upstream {name} {app.app}"
+            if answer.status == SERVES:
+                yield Finding(what, OK, f"{name} takes requests ({app.upstreams[name]})")
+                continue
+            why = "it is out of service" if answer.status == UNAVAILABLE else answer.error
+            others = f"{', '.join(serving)} serve all of them" if serving else "nobody serves them"
+            says = (
+                f"{name} ({app.upstreams[name]}) takes no requests of {app.domain}: "
+                f"{why or f'it answers {answer.status}'}; {others}. See status.yml for {name}"
+            )
+            yield Finding(what, WARNING if serving else CRITICAL, says)
 
 
 def health(look: Look) -> Iterator[Finding]:
@@ -83,7 +108,8 @@ def https(look: Look) -> Iterator[Finding]:
     """Whether browsers accept the certificate that the site presents."""
     for app, answer in of_each(look, "site"):
         name = f"https {app.domain}"
-        if app.release is None or app.path:  # the domain's own application tells of it
+        # The domain's own application tells of it; behind an edge there is none.
+        if (app.release is None and not app.edge) or app.path or app.behind:
             continue
         if answer.tls is None:
             yield Finding(name, UNKNOWN, "no connection was made")
@@ -237,4 +263,4 @@ def of_each(look: Look, kind: str) -> Iterator[tuple[Application, Answer]]:
             yield app, told.get(f"{kind} {app.app}", Answer())
 
 
-CHECKS = (sites, health, https, domains, answers, pages, workers, drains, migrations)
+CHECKS = (sites, upstreams, health, https, domains, answers, pages, workers, drains, migrations)

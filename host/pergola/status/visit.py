@@ -12,6 +12,8 @@ from pergola.status.seen import Answer, Answered, Application
 from pergola.system import opened, run
 
 UNAVAILABLE, BROKEN = 503, 500
+# What an edge asks the hosts behind it (roles/app/templates/site.caddy.j2).
+IN_SERVICE = "/.well-known/pergola/in-service"
 # Bytes of an access log that one look reads at most, from its end.
 LOG_BYTES = 4 * 2**20
 STATUS = re.compile(rb'"status":(\d)(\d\d)')
@@ -30,13 +32,19 @@ def asked(here: Iterable[Application]) -> dict[str, Answer]:
 
     questions: dict[str, Callable[[], Answer]] = {}
     for app in here:
-        if app.certificates == "auto" and not app.path:
+        if app.certificates == "auto" and not app.path and not app.behind:
             questions[f"dns {app.app}"] = partial(ask.resolved, app.domain)
-        if app.release is None:
-            continue
-        slot = apps.RUN / app.app / f"{app.colour}.sock"
-        questions[f"slot {app.app}"] = partial(ask.over_socket, slot, app.health, app.domain)
-        questions[f"site {app.app}"] = partial(ask.over_https, app.domain, app.path or "/")
+        if app.release is not None:
+            slot = apps.RUN / app.app / f"{app.colour}.sock"
+            questions[f"slot {app.app}"] = partial(ask.over_socket, slot, app.health, app.domain)
+        url = app.path or "/"
+        if app.behind and app.release is not None:
+            questions[f"site {app.app}"] = partial(ask.as_edge, app.behind, app.domain, url)
+        elif app.edge or app.release is not None:
+            questions[f"site {app.app}"] = partial(ask.over_https, app.domain, url)
+        for name, place in app.upstreams.items():
+            asking = partial(ask.as_edge, place, app.domain, IN_SERVICE)
+            questions[f"upstream {app.app} {name}"] = asking
     return ask.at_once(questions)
 
 
