@@ -8,7 +8,7 @@ import yaml
 PROJECT = Path(__file__).parent.parent
 ROLES = [
     *("app", "caddy", "postgresql", "backup", "base", "release", "uv", "upgrade", "monitoring"),
-    "certificates",
+    *("cluster", "certificates"),
 ]
 # Wired settings that make sense to set all the same.
 OVERRIDDEN = {
@@ -16,6 +16,7 @@ OVERRIDDEN = {
     "monitoring_notify_mail",
     "monitoring_notify_urls",
     "app_databases",
+    "base_firewall_tcp_ports",
     "postgresql_memory_share",
 }
 HEAD = """# Settings

@@ -120,7 +120,7 @@ case "${*:-quick}" in
   ci | all)
     [ "$1" = all ] && all=yes || all=
     # The hosts of `releases` run both releases of the distribution.
-    set -- releases-others backup apps ${all:+postgresql "default-$other" upgrade brownfield bench}
+    set -- releases-others backup apps ${all:+machines postgresql "default-$other" upgrade brownfield bench}
     # A server of an earlier Pergola, and systems that are recreated on Debian's.
     [ "$all" ] && grep -qx 'ID=debian' /etc/os-release && set -- "$@" versions ubuntu-like next
     set -- "$@" unit releases-dying default monitoring sample-app lint
