@@ -16,7 +16,6 @@ OVERRIDDEN = {
     "monitoring_notify_mail",
     "monitoring_notify_urls",
     "app_databases",
-    "base_firewall_tcp_ports",
     "postgresql_memory_share",
 }
 HEAD = """# Settings

@@ -38,6 +38,8 @@ class Restore:
 
 
 RESTORE_FILE = Path("/var/lib/pergola/restore.json")
+# Applications here are closed meanwhile, as another host restores their database.
+FENCE_FILE = Path("/var/lib/pergola/fence.json")
 RESTORE = Form(Restore)
 
 

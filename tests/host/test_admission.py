@@ -91,6 +91,7 @@ def test_applications_come_by_their_certificates_and_accounts_by_the_socket(serv
     assert made == ["who may sign in (pg_hba.conf)", "who may sign in (pg_ident.conf)"]
     assert server.sql(READ).splitlines() == [
         "local all postgres  peer ",
+        "local replication postgres  peer ",
         "local wiki,wiki-log wiki_migration  peer map=wiki_migration",
         "local all all  peer ",
         "hostssl notes notes,notes_migration 10.0.0.2 cert clientcert=verify-full,map=notes",

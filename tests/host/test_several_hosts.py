@@ -57,7 +57,7 @@ def host(tmp_path, monkeypatch):
         (retire.load, "load", lambda **_: found.told.append(("caddy",))),
         (fence, "systemctl", systemctl),
         (fence, "is_active", lambda _: True),
-        (outside, "FILE", tmp_path / "fence.json"),
+        (outside, "FENCE_FILE", tmp_path / "fence.json"),
         (away, "NOTICED_SECONDS", 0),
     ):
         monkeypatch.setattr(module, name, value)

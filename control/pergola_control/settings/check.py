@@ -33,10 +33,11 @@ from pergola_control.settings.templates import mentioned
 NEW_FILE = "group_vars/servers/settings.yml"
 FACTS = "ansible_facts"
 # How an application's settings begin, and those of what is done with it; others are a server's. Its
-# own certificate is signed by the authorities of the server's inventory, which it names.
+# own certificate is signed by the authorities of the server's inventory, which it names, and its
+# hosts have the same addresses there.
 OF_APPLICATION = (
     *("app_", "release_", "visit_", "remove_", "restore_", "preflight_"),
-    "certificates_",
+    *("certificates_", "cluster_"),
 )
 
 

@@ -5,14 +5,12 @@ that a call which was cut off is made up for by the next one.
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pergola import apps
 from pergola.apps import PATIENCE
 from pergola.backup.fence import Fence
 from pergola.documents import Form
-
-FILE = Path("/var/lib/pergola/fence.json")
+from pergola.notes import FENCE_FILE
 
 
 @dataclass
@@ -23,7 +21,7 @@ class Noted:
     units: dict[str, list[str]] = field(default_factory=dict)
 
     def save(self) -> None:
-        FORM.write(FILE, self)
+        FORM.write(FENCE_FILE, self)
 
 
 FORM = Form(Noted)
@@ -46,7 +44,7 @@ def fence() -> Fence:
 def close() -> Fenced:
     """Show their pages, and stop what could write."""
     all_of_them = fence()
-    noted = FORM.read(FILE) or Noted()
+    noted = FORM.read(FENCE_FILE) or Noted()
     with all_of_them.locked(PATIENCE):
         all_of_them.take_over(noted)
         all_of_them.close(noted)
@@ -56,12 +54,12 @@ def close() -> Fenced:
 
 def reopen() -> Fenced:
     """Start what was stopped, and take the pages away; PergolaError names what does not start."""
-    noted = FORM.read(FILE)
+    noted = FORM.read(FENCE_FILE)
     if noted is None:
         return Fenced(changed=False)
     all_of_them = fence()
     with all_of_them.locked(PATIENCE):
         all_of_them.take_over(noted)
         all_of_them.open()
-    FILE.unlink()
+    FENCE_FILE.unlink()
     return Fenced(bool(noted.pages or noted.units), [one.name for one in all_of_them.closed])

@@ -19,9 +19,7 @@ from pergola.people import last_lines
 from pergola.postgres import ACCOUNT, Cluster, quoted
 from pergola.system import attempt, read
 
-HEAD = (
-    "# Written by Pergola; lines for others than applications: postgresql_hba in the inventory.\n"
-)
+HEAD = "# Written by Pergola; lines of others: postgresql_hba and postgresql_ident, settings.\n"
 # Those of the distribution's file, word by word.
 USUAL = (
     ("local", "all", "postgres", "peer"),
@@ -51,12 +49,14 @@ def wanted(server: Noted, needs: Mapping[str, Need]) -> Files:
     """Both files as they should be."""
     return Files(
         HEAD + "".join(f"{line}\n" for line in rules(server, needs)),
-        HEAD + "".join(f"{line}\n" for line in maps(needs)),
+        HEAD + "".join(f"{line}\n" for line in [*maps(needs), *server.ident]),
     )
 
 
 def rules(server: Noted, needs: Mapping[str, Need]) -> Iterator[str]:
     yield f"local all {ACCOUNT} peer"
+    # For copies of the whole cluster, which an upgrade rehearses on.
+    yield f"local replication {ACCOUNT} peer"
     with_database = {app: need for app, need in sorted(needs.items()) if need.databases}
     for app, need in with_database.items():
         names = ",".join(quoted(one.name) for one in need.databases)
@@ -86,7 +86,7 @@ def maps(needs: Mapping[str, Need]) -> Iterator[str]:
 
 
 def foreign(text: str) -> list[str]:
-    """The lines of a pg_hba.conf that are neither the distribution's nor Pergola's."""
+    """The lines of such a file that are neither the distribution's nor Pergola's."""
     if text.startswith(HEAD):
         return []
     lines = [line.strip() for line in text.splitlines() if MARK not in line]
@@ -105,13 +105,14 @@ def bring(
     paths = {kind: Path(cluster.sql(f"show {kind}_file")) for kind in ("hba", "ident")}
     with access.files_locked():
         now = {kind: read(path) for kind, path in paths.items()}
-        if lines := [line for line in foreign(now["hba"]) if line not in server.hba]:
-            raise PergolaError(
-                f"{paths['hba']} has lines of somebody's own, which the server would no longer "
-                "have: " + "; ".join(lines),
-                hint="write those that are still needed into postgresql_hba, a list, and remove "
-                "them from the file; then run this again",
-            )
+        for kind, kept in (("hba", server.hba), ("ident", server.ident)):
+            if lines := [line for line in foreign(now[kind]) if line not in kept]:
+                raise PergolaError(
+                    f"{paths[kind]} has lines of somebody's own, which the server would no longer "
+                    "have: " + "; ".join(lines),
+                    hint=f"write those that are still needed into postgresql_{kind}, a list, and "
+                    "remove them from the file; then run this again",
+                )
         files = wanted(server, needs)
         new = {"hba": files.hba, "ident": files.ident}
         changed = [kind for kind in new if new[kind] != now[kind]]

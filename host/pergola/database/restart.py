@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from pergola import apps
 from pergola.database import drift, needs, shared
@@ -20,6 +21,8 @@ from pergola.people import last_lines
 from pergola.postgres import Cluster
 from pergola.system import reread, systemctl
 
+# Those of this host, where PostgreSQL is on the network.
+CERTIFICATES = Path("/etc/pergola/certificates")
 LOOK_EVERY = 0.05
 RELOAD_SECONDS = 10
 LOADED = "select extract(epoch from pg_conf_load_time())"
@@ -83,7 +86,7 @@ def read_again(server: Cluster, only_look: bool = False) -> Reloaded:
         return Reloaded(changed=True, reloaded=False, running=False, put_right=put)
     taken_back = drift.take_back(server, only_look)
     loaded = float(server.sql(LOADED))
-    files = [server.configuration, *server.configuration.rglob("*")]
+    files = [server.configuration, *server.configuration.rglob("*"), *CERTIFICATES.glob("*")]
     stale = any(path.stat().st_mtime > loaded for path in files)
     if (stale or taken_back) and not only_look:
         check(server)

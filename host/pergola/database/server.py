@@ -19,7 +19,8 @@ class Noted:
     Pergola has noted it. `work_mb`: megabytes that
     all connections share for sorts and hashes. `own`: the names in postgresql_settings. `readers`:
     who may read every application's databases. `address`: where applications of other hosts reach
-    it; empty: it is not on the network. `hba`: lines of pg_hba.conf for others than applications.
+    it; empty: it is not on the network. `hba`, `ident`: lines of pg_hba.conf and pg_ident.conf for
+    others than applications.
     """
 
     version: int
@@ -31,6 +32,7 @@ class Noted:
     readers: list[str] = field(default_factory=list)
     address: str = ""
     hba: list[str] = field(default_factory=list)
+    ident: list[str] = field(default_factory=list)
 
 
 NOTED = Form(Noted)

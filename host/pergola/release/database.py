@@ -21,7 +21,7 @@ RESET = """do $$ begin execute format('alter role current_user in database %I re
 END_SURPLUS = """with app as (select rolname, rolconnlimit / 2 / {hosts} as half from pg_roles
     where rolname = '{role}' and rolconnlimit > 1),
   surplus as (select pid from pg_stat_activity join app on usename = rolname
-      and client_addr is not distinct from inet_client_addr()
+      and coalesce(client_addr, '127.0.0.1') = coalesce(inet_client_addr(), '127.0.0.1')
     order by state_change desc nulls last offset coalesce((select half from app), 0))
   select count(pg_terminate_backend(pid)) from surplus"""
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pergola.documents import Json
 from pergola.errors import PergolaError
 from pergola.lock import Lock
+from pergola.notes import FENCE_FILE
 from pergola.people import last_lines
 from pergola.records import AFTER, Line
 from pergola.release import undo
@@ -68,6 +69,11 @@ class Deploy:
         progress = progress_of(self.lock)
         if progress and progress.release == self.release:
             return Work(self.releases, self.lock, progress, order)
+        if FENCE_FILE.exists():
+            raise PergolaError(
+                "the database of this application is being restored on its host, and it is closed",
+                hint="wait for the end of that run. Where it was cut off: sudo pergola backup open",
+            )
         live = self.found_live()
         if phase in LATER and live != self.release:
             self.phase = phase
