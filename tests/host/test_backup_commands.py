@@ -29,8 +29,8 @@ from pergola.errors import PergolaError
 
 COPY = Repository(2, "/srv/copies", local=True, path="/srv/copies")
 SETTINGS = Settings("web1", 17, (COPY,))
-VERBS = """certificate drill files files-copy follow forget full incr keep listen moment plan point
-prepare protect rebuild recover resolve restore scratch setup snapshots stanza-upgrade starting
+VERBS = """certificate close drill files files-copy follow forget full incr keep listen moment open
+plan point prepare protect rebuild recover resolve restore scratch setup snapshots stanza-upgrade starting
 status undo verify wake"""
 
 
