@@ -87,7 +87,7 @@ def maps(needs: Mapping[str, Need]) -> Iterator[str]:
 
 def foreign(text: str) -> list[str]:
     """The lines of such a file that are neither the distribution's nor Pergola's."""
-    if text.startswith(HEAD):
+    if HEAD in text:
         return []
     lines = [line.strip() for line in text.splitlines() if MARK not in line]
     return [line for line in lines if line and line[0] != "#" and tuple(line.split()) not in USUAL]
