@@ -64,7 +64,9 @@ def wrong_hosts(
     if wrong or any(inventory.get_hosts(play.hosts) for play in plays):
         return
     meant = [[play.hosts] if isinstance(play.hosts, str) else play.hosts for play in plays]
-    names = " or ".join(dict.fromkeys(f"`{group}`" for each in meant for group in each))
+    # Of several the first one is what the play is about.
+    firsts = (group.partition(":")[0] for each in meant for group in each)
+    names = " or ".join(dict.fromkeys(f"`{group}`" for group in firsts))
     where = ", ".join(source if "," in source else os.path.relpath(source) for source in sources)
     limit = context.CLIARGS.get("subset")
     if limit and any(inventory.get_hosts(play.hosts, ignore_limits=True) for play in plays):
