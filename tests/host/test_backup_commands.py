@@ -29,9 +29,9 @@ from pergola.errors import PergolaError
 
 COPY = Repository(2, "/srv/copies", local=True, path="/srv/copies")
 SETTINGS = Settings("web1", 17, (COPY,))
-VERBS = """certificate close drill files files-copy follow forget full incr keep listen moment open
-plan point prepare protect rebuild recover resolve restore scratch setup snapshots stanza-upgrade starting
-status undo verify wake"""
+VERBS = """certificate close drill files files-copy follow forget full incr keep listen moment
+open plan point prepare protect rebuild recover resolve restore scratch setup
+snapshots stanza-upgrade starting status undo verify wake"""
 
 
 @pytest.fixture
